@@ -1,0 +1,60 @@
+//! What this machine reports of itself: which models it holds, and when it used them.
+//!
+//! At most once a day, and with whatever changed it; never to a remote that cannot be written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use modelkeep_core::Result;
+use modelkeep_core::event::{Body, HostKind, Seen};
+use modelkeep_core::name::ModelId;
+
+use crate::context::{Context, Env, day};
+use crate::log::{self, View};
+use crate::store::Store;
+
+/// What sort of machine this is.
+pub fn kind(env: &Env) -> HostKind {
+    if env.get("CODESPACES") == Some("true") {
+        HostKind::Codespaces
+    } else if env.get("COLAB_RELEASE_TAG").is_some() {
+        HostKind::Colab
+    } else {
+        HostKind::Other
+    }
+}
+
+/// The name under which it reports. Colab's machines come and go: the newest one speaks for all of a user's.
+fn name(env: &Env) -> String {
+    match kind(env) {
+        HostKind::Colab => format!("colab/{}", env.get("MODELKEEP_USER").unwrap_or("me")),
+        HostKind::Codespaces | HostKind::Other => env.host_name(),
+    }
+}
+
+/// Reports that a model was used here; `holds` says whether this machine holds it now (`None`: as before). True: it
+/// was news, and the registry is to be written.
+pub async fn used(ctx: &Context, store: &Store, view: &mut View, model: &ModelId, holds: Option<bool>) -> Result<bool> {
+    if ctx.options.unreported {
+        return Ok(false);
+    }
+    let host = name(&ctx.env);
+    let before = view.state.hosts.get(&host);
+    let mut held: BTreeSet<ModelId> = before.map(|seen| seen.holds.clone()).unwrap_or_default();
+    let mut used: BTreeMap<ModelId, jiff::civil::Date> = before.map(|seen| seen.used.clone()).unwrap_or_default();
+    match holds {
+        Some(true) => drop(held.insert(model.clone())),
+        Some(false) => drop(held.remove(model)),
+        None => {}
+    }
+    used.insert(model.clone(), day(ctx.now()));
+    let seen = Seen { host, host_kind: kind(&ctx.env), holds: held, used };
+    if before == Some(&seen) {
+        return Ok(false);
+    }
+    match log::append(ctx, store, view, Body::Seen(seen)).await {
+        // A remote that one may only read is used all the same.
+        Err(error) if error.kind() == modelkeep_core::Kind::Auth => Ok(false),
+        Err(error) => Err(error),
+        Ok(_) => Ok(true),
+    }
+}

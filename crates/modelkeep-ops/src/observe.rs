@@ -1,0 +1,222 @@
+//! The local directory that is pushed: its files, their stats, the digests that are known without reading.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ignore::overrides::OverrideBuilder;
+use modelkeep_core::digest::Sha256;
+use modelkeep_core::layout::{MARKER, METADATA};
+use modelkeep_core::path::{ContentPath, collisions};
+use modelkeep_core::registry::docs;
+use modelkeep_core::{Error, Result};
+use modelkeep_remote::PARTIAL_PREFIX;
+use modelkeep_remote::folder::failed;
+
+use crate::context::Context;
+use crate::local::{Local, Stat};
+
+/// A file to push.
+#[derive(Debug, Clone)]
+pub struct LocalFile {
+    /// Where it stands in the revision.
+    pub path: ContentPath,
+    /// Where it is.
+    pub local: PathBuf,
+    /// As it was when it was looked at.
+    pub stat: Stat,
+    /// Its digest, when the stat cache knows it.
+    pub sha256: Option<Sha256>,
+}
+
+/// What is pushed.
+#[derive(Debug)]
+pub struct Directory {
+    /// The directory, or the one file.
+    pub root: PathBuf,
+    /// Its files, sorted by path.
+    pub files: Vec<LocalFile>,
+    /// Empty folders: a revision has files only.
+    pub empty_folders: usize,
+}
+
+/// Patterns of what to take, as in `.gitignore`.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only these, when there are any.
+    pub include: Vec<String>,
+    /// Never these.
+    pub exclude: Vec<String>,
+}
+
+impl Filter {
+    /// As a matcher below `root`.
+    pub fn matcher(&self, root: &Path) -> Result<ignore::overrides::Override> {
+        let mut builder = OverrideBuilder::new(root);
+        let patterns = self.include.iter().map(String::clone).chain(self.exclude.iter().map(|glob| format!("!{glob}")));
+        for pattern in patterns {
+            builder.add(&pattern).map_err(|error| {
+                let error = Error::usage(format!("`{}` is no pattern", pattern.trim_start_matches('!'))).because(error);
+                error.hint("patterns are as in .gitignore: *.safetensors, /logs/, checkpoint-*")
+            })?;
+        }
+        builder.build().map_err(|error| Error::usage("the patterns cannot be used").because(error))
+    }
+}
+
+/// Ignore rules for pushes, in the format of `.gitignore`.
+const IGNORE_FILE: &str = ".modelkeepignore";
+/// So many names are listed in an error.
+const NAMED: usize = 10;
+
+/// Looks at what is pushed. Anything that cannot be stored is an error that names each.
+pub fn directory(path: &Path, filter: &Filter, local: &Local) -> Result<Directory> {
+    let metadata = fs::metadata(path).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            Error::not_found(format!("{} is not there", path.display())).hint("check the path to your training output")
+        } else {
+            failed("looking at", path, error)
+        }
+    })?;
+    let root = path.canonicalize().map_err(|error| failed("looking at", path, error))?;
+    let mut found = Found { faults: Vec::new(), files: Vec::new(), folders: 0, filled: 0 };
+    if metadata.is_file() {
+        found.take(&root, root.file_name().map_or(&root, Path::new));
+    } else {
+        walk(&root, filter, &mut found)?;
+    }
+    let paths = found.files.iter().map(|file| &file.path);
+    found.faults.extend(
+        collisions(paths).into_iter().map(|(one, other)| format!("`{one}` and `{other}` are one name on many systems")),
+    );
+    if !found.faults.is_empty() {
+        return Err(refused(path, &found.faults));
+    }
+    let known = local.hashes_below(&root)?;
+    let mut files = found.files;
+    for file in &mut files {
+        file.sha256 = known.get(&file.local).filter(|(stat, _)| *stat == file.stat).map(|(_, sha256)| *sha256);
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    if files.is_empty() {
+        return Err(Error::usage(format!("{} holds no files to store", path.display()))
+            .hint("look at --include, --exclude and .modelkeepignore"));
+    }
+    Ok(Directory { root, files, empty_folders: found.folders.saturating_sub(found.filled) })
+}
+
+fn refused(path: &Path, faults: &[String]) -> Error {
+    let more = faults.len().saturating_sub(NAMED);
+    let mut text = faults.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    if more > 0 {
+        let _ = write!(text, "; and {more} more");
+    }
+    Error::usage(format!("{} holds what cannot be stored: {text}", path.display()))
+        .hint("mend them, or leave them out with --exclude or .modelkeepignore")
+}
+
+struct Found {
+    faults: Vec<String>,
+    files: Vec<LocalFile>,
+    folders: usize,
+    filled: usize,
+}
+
+impl Found {
+    fn fault(&mut self, name: &Path, why: &str) {
+        self.faults.push(format!("`{}` {why}", name.to_string_lossy().escape_debug()));
+    }
+
+    /// Takes one file at `local` that stands at `below` in the directory.
+    fn take(&mut self, local: &Path, below: &Path) {
+        let Ok(link) = fs::symlink_metadata(local) else { return self.fault(below, "went away") };
+        let metadata = if link.is_symlink() {
+            match fs::metadata(local) {
+                Ok(target) if target.is_dir() => return self.fault(below, "is a link to a directory"),
+                Ok(target) => target,
+                Err(_) => return self.fault(below, "is a link that points nowhere"),
+            }
+        } else {
+            link
+        };
+        if !metadata.is_file() {
+            return self.fault(below, "is no file (a pipe, a socket or a device)");
+        }
+        let Some(text) = below.to_str() else { return self.fault(below, "has a name that is not UTF-8") };
+        let text = if cfg!(windows) { text.replace('\\', "/") } else { text.to_owned() };
+        if is_ours(&text, local) {
+            return;
+        }
+        match text.parse::<ContentPath>() {
+            Ok(path) => {
+                let stat = Stat::of(&metadata);
+                self.files.push(LocalFile { path, local: local.to_owned(), stat, sha256: None });
+            }
+            Err(error) => self.fault(below, error.why),
+        }
+    }
+}
+
+/// Our own traces in a folder that somebody copied by hand: never content.
+fn is_ours(below: &str, local: &Path) -> bool {
+    let name = below.rsplit('/').next().unwrap_or(below);
+    below == MARKER
+        || name.starts_with(PARTIAL_PREFIX)
+        || (below == METADATA && fs::read(local).is_ok_and(|bytes| docs::is_our_metadata(&bytes)))
+}
+
+fn walk(root: &Path, filter: &Filter, found: &mut Found) -> Result<()> {
+    let mut builder = ignore::WalkBuilder::new(root);
+    builder
+        .standard_filters(false)
+        .add_custom_ignore_filename(IGNORE_FILE)
+        .overrides(filter.matcher(root)?)
+        .follow_links(false);
+    let mut filled = std::collections::HashSet::new();
+    for entry in builder.build() {
+        let entry =
+            entry.map_err(|error| Error::local(format!("{} cannot be walked", root.display())).because(error))?;
+        let below = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        if below.as_os_str().is_empty() {
+            continue;
+        }
+        if let Some(parent) = below.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            filled.insert(parent.to_owned());
+        }
+        if entry.file_type().is_some_and(|kind| kind.is_dir()) {
+            found.folders += 1;
+        } else {
+            found.take(entry.path(), below);
+        }
+    }
+    found.filled = filled.len();
+    Ok(())
+}
+
+/// The digest of a file by reading it; an error when it changes meanwhile.
+pub async fn hash(ctx: &Context, file: &LocalFile) -> Result<Sha256> {
+    let (file, meter) = (file.clone(), ctx.meter());
+    blocking(move || {
+        let mut open = fs::File::open(&file.local).map_err(|error| failed("reading", &file.local, error))?;
+        let (_, sha256) = modelkeep_remote::folder::copy::hash(&mut open, &file.local, &*meter)?;
+        unchanged(&file)?;
+        Ok(sha256)
+    })
+    .await
+}
+
+/// Does file work away from the task that waits for it.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.map_err(|error| Error::internal("a file task ended badly").because(error))?
+}
+
+/// Fails when a file is no longer as it was when it was looked at.
+pub fn unchanged(file: &LocalFile) -> Result<()> {
+    let now = fs::metadata(&file.local).map_err(|error| failed("reading", &file.local, error))?;
+    if Stat::of(&now) == file.stat {
+        return Ok(());
+    }
+    Err(Error::conflict(format!("{} changed while it was read", file.local.display()))
+        .hint("wait until it is written, then run it again; what was sent is not sent twice"))
+}

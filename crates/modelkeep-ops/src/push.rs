@@ -1,0 +1,686 @@
+//! Store a directory as a new revision of a model.
+//!
+//! Knows what a push is. Does not know terminals, HTTP, or which store it talks to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use modelkeep_core::digest::{RevisionId, Sha256, Txn};
+use modelkeep_core::event::{Body, Event, MAX_INLINE_EVENT, PushIds, Pushed};
+use modelkeep_core::layout::{self, MARKER};
+use modelkeep_core::manifest::{FORMAT, Facts, Manifest, Marker, ModelKind};
+use modelkeep_core::name::{LATEST, Label, ModelId};
+use modelkeep_core::registry::Push;
+use modelkeep_core::{Error, Kind, Result};
+use modelkeep_remote::{Mode, NoMeter, Object, Source};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::context::{Context, Look, Progress};
+use crate::learn::{self, Given, Learnt, Material};
+use crate::local::Begun;
+use crate::log::{self, View};
+use crate::observe::{self, Directory, Filter};
+use crate::report::{Step, Wrote};
+use crate::rule::Rule;
+use crate::staging::{self, Filled, Staging};
+use crate::store::Store;
+use crate::{project, tree};
+
+/// What to push, and what to say about it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Request {
+    /// The directory, or one file.
+    pub path: PathBuf,
+    /// The model id, as typed.
+    pub model: String,
+    /// Labels for the revision; `latest` is allowed and changes nothing.
+    pub labels: Vec<String>,
+    /// Base or finetuned; needed only for a new model.
+    pub kind: Option<ModelKind>,
+    /// The base model, over what the adapter says.
+    pub base: Option<String>,
+    /// Metrics, as `K=V`.
+    pub metrics: Vec<String>,
+    /// A file with metrics.
+    pub metrics_file: Option<PathBuf>,
+    /// What the model is for.
+    pub purpose: Option<String>,
+    /// A note on this push.
+    pub note: Option<String>,
+    /// Only files that match one of these, when there are any.
+    pub include: Vec<String>,
+    /// No file that matches one of these.
+    pub exclude: Vec<String>,
+    /// Push even though the model is deployed.
+    pub even_if_deployed: bool,
+    /// Read everything back from the remote before committing.
+    pub verify: bool,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// What a push did.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Report {
+    /// The model.
+    pub model: ModelId,
+    /// Its content's id.
+    pub revision: RevisionId,
+    /// Its number; of the push that has this content already when nothing was created.
+    pub number: u64,
+    /// The labels it has now, `latest` included when it is the newest.
+    pub labels: Vec<String>,
+    /// Whether a new push was made.
+    pub created: bool,
+    /// Whether it is the newest push of the model.
+    pub latest: bool,
+    /// How many files.
+    pub files: u64,
+    /// All bytes.
+    pub size_bytes: u64,
+    /// Bytes that were sent.
+    pub sent_bytes: u64,
+    /// Bytes that the remote had already.
+    pub skipped_bytes: u64,
+    /// What it was trained from.
+    pub base_model: Option<String>,
+    /// Its metrics.
+    pub metrics: BTreeMap<String, Option<f64>>,
+    /// What it is: `LoRA adapter`, `full model`…
+    #[serde(rename = "type")]
+    pub model_type: Option<String>,
+    /// The day the training ended.
+    pub training_date: Option<String>,
+    /// Where it stands on the remote.
+    pub path: String,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+    /// What would be done (`--dry-run`), and what was set beside content that was there already.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+    /// Where it went.
+    #[serde(flatten)]
+    pub wrote: Wrote,
+}
+
+/// The request with its names parsed.
+struct Asked {
+    model: ModelId,
+    labels: BTreeSet<Label>,
+    given: Given,
+    set: BTreeMap<String, Value>,
+}
+
+/// Stores a directory.
+pub async fn push(ctx: &Context, request: Request) -> Result<Report> {
+    let asked = parse(ctx, &request)?;
+    let store = ctx.store().await?;
+    let local = store.local(ctx)?;
+    let filter = Filter { include: request.include.clone(), exclude: request.exclude.clone() };
+    let mut directory = observe::directory(&ctx.absolute(&request.path), &filter, local)?;
+    let mut learnt = learn::learn(Material::gather(&directory)?, &asked.given)?;
+    if directory.empty_folders > 0 {
+        let (n, s) = (directory.empty_folders, if directory.empty_folders == 1 { "" } else { "s" });
+        learnt.warnings.push(format!("{n} empty folder{s} left out: a revision holds files only"));
+    }
+    learnt.warnings.iter().for_each(|warning| ctx.warn(warning));
+
+    let mut view = log::refresh(ctx, &store).await?;
+    let kind = kind_of(&view, &asked.model, request.kind)?;
+    check_free(&store, &view, kind, &asked.model).await?;
+    if request.dry_run || needs_all_digests(&view, &asked.model, &request) {
+        staging::hash_all(ctx, &store, &mut directory).await?;
+    }
+    if let Some(manifest) = known_manifest(&directory)? {
+        let revision = manifest.revision();
+        if newest(&view, &asked.model).is_some_and(|push| push.revision == revision) {
+            return unchanged(ctx, &store, &mut view, &asked, &request, learnt, &manifest).await;
+        }
+        refuse_deployed(&view, &asked.model, &request)?;
+        if request.dry_run {
+            let held = staging::held(ctx, &store, &view).await?;
+            return Ok(planned(&store, &view, &asked, kind, learnt, &manifest, &held));
+        }
+    }
+    let txn = match store_content(ctx, &store, &mut view, &asked, &request, kind, &learnt, &directory).await? {
+        Stored::Same(manifest) => {
+            return unchanged(ctx, &store, &mut view, &asked, &request, learnt, &manifest).await;
+        }
+        Stored::Committed(txn, sent) => (txn, sent),
+    };
+    finish(ctx, &store, &mut view, &asked, learnt, txn).await
+}
+
+fn parse(ctx: &Context, request: &Request) -> Result<Asked> {
+    let labels = request.labels.iter().filter(|label| *label != LATEST).map(|label| label.parse());
+    let metrics_file = match &request.metrics_file {
+        None => None,
+        Some(path) => {
+            let file = ctx.absolute(path);
+            let bytes =
+                std::fs::read(&file).map_err(|error| modelkeep_remote::folder::failed("reading", &file, error))?;
+            Some((path.display().to_string(), bytes))
+        }
+    };
+    let text = |name: &str, value: &Option<String>| Some((name.to_owned(), Value::from(value.clone()?)));
+    Ok(Asked {
+        model: request.model.parse()?,
+        labels: labels.collect::<Result<_>>()?,
+        given: Given { base: request.base.clone(), metrics: request.metrics.clone(), metrics_file },
+        set: [text("purpose", &request.purpose), text("note", &request.note)].into_iter().flatten().collect(),
+    })
+}
+
+fn newest<'a>(view: &'a View, model: &ModelId) -> Option<&'a Push> {
+    view.state.models.get(model)?.latest()
+}
+
+/// The kind of the model: an existing one keeps its own.
+fn kind_of(view: &View, model: &ModelId, asked: Option<ModelKind>) -> Result<ModelKind> {
+    if let Some(alias) = view.state.aliases.get(model.as_str()).filter(|id| *id != model) {
+        return Err(Error::conflict(format!("`{model}` is another name of `{alias}`"))
+            .hint(format!("push to `{alias}`, or take another id")));
+    }
+    let Some(existing) = view.state.models.get(model) else { return Ok(asked.unwrap_or(ModelKind::Finetuned)) };
+    match asked {
+        Some(kind) if kind != existing.kind => {
+            Err(Error::conflict(format!("`{model}` is a {} model", existing.kind.as_str()))
+                .hint(format!("leave --kind out, or take another id, such as `{}`", model.next())))
+        }
+        _ => Ok(existing.kind),
+    }
+}
+
+/// Fails when a folder that is not ours stands where this model would be shown, or under this id among models of the
+/// other kind: an id is unique over both.
+async fn check_free(store: &Store, view: &View, kind: ModelKind, model: &ModelId) -> Result<()> {
+    if view.state.models.contains_key(model) {
+        return Ok(());
+    }
+    let other = match kind {
+        ModelKind::Base => ModelKind::Finetuned,
+        ModelKind::Finetuned => ModelKind::Base,
+    };
+    for place in [layout::shown(kind, model), layout::shown(other, model)] {
+        if store.remote.find(&Object::at(place.clone())).await?.is_none() {
+            continue;
+        }
+        // A marker whose event we do not see: this view is behind; what we push gets its own folder anyhow.
+        if tree::marker_in(store, &place).await?.is_none() {
+            return Err(Error::conflict(format!(
+                "{place} is on the remote already, and nobody has told the registry of it"
+            ))
+            .hint("modelkeep adopt"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the content must be known before anything is sent: to tell the same content from a conflict.
+fn needs_all_digests(view: &View, model: &ModelId, request: &Request) -> bool {
+    !request.even_if_deployed && view.state.deployment_of(model).is_some()
+}
+
+fn refuse_deployed(view: &View, model: &ModelId, request: &Request) -> Result<()> {
+    if request.even_if_deployed || view.state.deployment_of(model).is_none() {
+        return Ok(());
+    }
+    let path = request.path.display();
+    Err(Error::conflict(format!("`{model}` is deployed"))
+        .hint(format!("modelkeep push {path} {} (or --even-if-deployed)", model.next())))
+}
+
+fn known_manifest(directory: &Directory) -> Result<Option<Manifest>> {
+    let entries: Option<Vec<_>> = directory
+        .files
+        .iter()
+        .map(|file| {
+            Some(modelkeep_core::manifest::FileEntry {
+                path: file.path.clone(),
+                size: file.stat.size,
+                sha256: file.sha256?,
+            })
+        })
+        .collect();
+    entries.map(Manifest::new).transpose()
+}
+
+enum Stored {
+    /// The content turned out to be the newest revision's.
+    Same(Manifest),
+    /// A push was committed, having sent so many bytes.
+    Committed(Txn, u64),
+}
+
+#[allow(clippy::too_many_arguments)]
+async fn store_content(
+    ctx: &Context,
+    store: &Store,
+    view: &mut View,
+    asked: &Asked,
+    request: &Request,
+    kind: ModelKind,
+    learnt: &Learnt,
+    directory: &Directory,
+) -> Result<Stored> {
+    let local = store.local(ctx)?;
+    let mut left = local.begun_pushes(store.id(), &asked.model, &directory.root)?;
+    if let Some(done) = resume_moved(ctx, store, view, asked, directory, &mut left).await? {
+        return Ok(Stored::Committed(done, 0));
+    }
+    // Clean-up may take a folder from a writer that slept for days; each time it begins anew.
+    for _ in 0..3 {
+        let staging = Staging::open(ctx, store, &asked.model, &directory.root, &left).await?;
+        left.clear();
+        let filled = staging::fill(ctx, store, view, &staging, directory).await?;
+        let revision = filled.manifest.revision();
+        if newest(view, &asked.model).is_some_and(|push| push.revision == revision) {
+            staging.discard(ctx, store).await?;
+            return Ok(Stored::Same(filled.manifest));
+        }
+        refuse_deployed(view, &asked.model, request)?;
+        let number = view.state.models.get(&asked.model).map_or(1, modelkeep_core::registry::Model::next_number);
+        let marker =
+            marker(ctx, view, asked, kind, learnt, &staging, filled.manifest.clone(), filled.ids.clone(), number);
+        let marker_id = write_marker(store, &staging, &marker).await?;
+        if request.verify {
+            read_back(ctx, store, &staging, &filled).await?;
+        }
+        let ids = staging.folder.id.clone().zip(marker_id).map(|(folder, marker)| PushIds { folder, marker });
+        let body = |view: &View| pushed(view, asked, &marker, ids.clone());
+        if move_and_commit(ctx, store, view, &staging, &marker, &body).await? {
+            tree::remember_manifest_if_large(ctx, store, &marker.files)?;
+            return Ok(Stored::Committed(staging.txn, filled.sent));
+        }
+        local.end_push(&staging.txn)?;
+        ctx.warn("a clean-up took this push's staging folder; beginning again");
+    }
+    Err(Error::new(Kind::Unavailable, "the staging folder was taken away three times").hint("run it again"))
+}
+
+#[allow(clippy::too_many_arguments)]
+fn marker(
+    ctx: &Context,
+    view: &View,
+    asked: &Asked,
+    kind: ModelKind,
+    learnt: &Learnt,
+    staging: &Staging,
+    files: Manifest,
+    ids: BTreeMap<modelkeep_core::path::ContentPath, String>,
+    number: u64,
+) -> Marker {
+    let mut facts: Facts = learnt.facts.clone();
+    facts.base_model = facts.base_model.map(|name| view.state.base_name(&name));
+    Marker {
+        format: FORMAT,
+        txn: staging.txn,
+        model: asked.model.clone(),
+        kind,
+        revision: files.revision(),
+        number,
+        at: ctx.now(),
+        by: ctx.env.who(),
+        facts,
+        ids,
+        files,
+    }
+}
+
+/// Writes the marker, once every file is there.
+pub(crate) async fn write_marker(store: &Store, staging: &Staging, marker: &Marker) -> Result<Option<String>> {
+    let folder = &staging.folder.path;
+    let path = folder.join(MARKER);
+    // An attempt that was taken over left its own marker, with its own transaction.
+    store.remote.delete(&Object::at(path.clone())).await?;
+    let source = Source::Bytes(Bytes::from(marker.to_bytes()));
+    let written = store.remote.write(&path, source, Mode::New, Arc::new(NoMeter)).await?;
+    Ok(written.id)
+}
+
+async fn read_back(ctx: &Context, store: &Store, staging: &Staging, filled: &Filled) -> Result<()> {
+    ctx.observer.tell(Progress::Stage { name: "reading back", bytes: Some(filled.manifest.size()) });
+    for file in filled.manifest.files() {
+        let object =
+            Object { path: staging.folder.path.join_content(&file.path), id: filled.ids.get(&file.path).cloned() };
+        if tree::digest(store, &object, file.size).await? != file.sha256 {
+            return Err(Error::integrity(format!("{} is not on the remote as it was sent", file.path))
+                .hint("run it again; if it comes again, check the disk under the remote"));
+        }
+    }
+    Ok(())
+}
+
+/// Look, move, reading back and event: within one hour, or from the look again. False: a clean-up was faster.
+pub(crate) async fn move_and_commit(
+    ctx: &Context,
+    store: &Store,
+    view: &mut View,
+    staging: &Staging,
+    marker: &Marker,
+    body: &(dyn Fn(&View) -> Body + Sync),
+) -> Result<bool> {
+    let (from, to) = (layout::staged(&marker.txn), layout::version(&marker.model, &marker.txn));
+    let look = Look::now(ctx, store);
+    match store.remote.find(&staging.folder).await? {
+        Some(entry) if entry.path == from || !store.keeps(Rule::LookBeforeMove) => {}
+        _ => return Ok(false),
+    }
+    if !store.keeps(Rule::FindableBeforeEvent) {
+        let prepared = log::prepare(ctx, store, view, body(view)).await?;
+        log::commit(ctx, store, view, prepared).await?;
+    }
+    store.local(ctx)?.mark_moving(&marker.txn)?;
+    match store.remote.rename(&staging.folder, &to).await {
+        Ok(()) => {}
+        Err(error) if error.kind() == Kind::NotFound => return Ok(false),
+        // Our own move, whose answer was lost: the reading back tells.
+        Err(error) if error.kind() == Kind::Conflict => {}
+        Err(error) => return Err(error),
+    }
+    commit_moved(ctx, store, view, &staging.folder, marker, body, look).await
+}
+
+/// Commits a push folder that was found in `versions/`, having been looked at just now.
+pub(crate) async fn commit_found(
+    ctx: &Context,
+    store: &Store,
+    view: &mut View,
+    folder: &Object,
+    marker: &Marker,
+    pushed: Pushed,
+    look: Look,
+) -> Result<bool> {
+    let body = |view: &View| pushed_event(view, marker, pushed.clone());
+    commit_moved(ctx, store, view, folder, marker, &body, look).await
+}
+
+/// Reads the moved folder back and writes the event, while the look at it is fresh.
+async fn commit_moved(
+    ctx: &Context,
+    store: &Store,
+    view: &mut View,
+    folder: &Object,
+    marker: &Marker,
+    body: &(dyn Fn(&View) -> Body + Sync),
+    mut look: Look,
+) -> Result<bool> {
+    let to = layout::version(&marker.model, &marker.txn);
+    // What the event depends on, files and names, is durable before it: one flush for all of it.
+    let mut paths: Vec<_> = marker.files.files().iter().map(|file| to.join_content(&file.path)).collect();
+    paths.push(to.join(MARKER));
+    match store.remote.flush(&paths).await {
+        Err(error) if error.kind() == Kind::NotFound => return Ok(false),
+        other => other?,
+    }
+    loop {
+        if store.keeps(Rule::ReadBack) && !whole(store, folder, &to, marker).await? {
+            return Ok(false);
+        }
+        *view = log::refresh(ctx, store).await?;
+        if view.has_txn(&marker.txn) {
+            return Ok(true);
+        }
+        let prepared = log::prepare(ctx, store, view, body(view)).await?;
+        if look.is_fresh() {
+            log::commit(ctx, store, view, prepared).await?;
+            return Ok(true);
+        }
+        // An hour is over: what was seen may be gone. Now `versions/` is right, the trash is not.
+        look = Look::now(ctx, store);
+        let now = store.remote.find(&Object { path: to.clone(), id: folder.id.clone() }).await?;
+        if now.is_none_or(|entry| entry.path != to) {
+            return Ok(false);
+        }
+    }
+}
+
+/// Whether the moved folder holds the marker and every file with its right size.
+async fn whole(
+    store: &Store,
+    folder: &Object,
+    place: &modelkeep_core::path::RemotePath,
+    marker: &Marker,
+) -> Result<bool> {
+    let capabilities = store.remote.capabilities();
+    if capabilities.ids {
+        // A listing may be late; an id never is.
+        let now = store.remote.find(&Object { path: place.clone(), id: folder.id.clone() }).await?;
+        if now.is_none_or(|entry| entry.path != *place) {
+            return Ok(false);
+        }
+        for file in marker.files.files() {
+            let object = Object { path: place.join_content(&file.path), id: marker.ids.get(&file.path).cloned() };
+            let entry = store.remote.find(&object).await?;
+            if entry.is_none_or(|entry| {
+                entry.size != file.size
+                    || entry.path.below(place).is_none()
+                    || entry.sha256.is_some_and(|sha256| sha256 != file.sha256)
+            }) {
+                return Ok(false);
+            }
+        }
+        return Ok(true);
+    }
+    for wait in waits(capabilities.late_listings) {
+        tokio::time::sleep(wait).await;
+        if tree::compare(store, place, &marker.files).await?.is_whole() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// How long to wait before each look at a listing: once at once, and where listings may be late three times more.
+pub(crate) fn waits(late: bool) -> impl Iterator<Item = std::time::Duration> {
+    let more: &[u64] = if late { &[500, 1000, 2000] } else { &[] };
+    std::iter::once(0).chain(more.iter().copied()).map(std::time::Duration::from_millis)
+}
+
+/// Goes on with an earlier attempt that was stopped between its move and its event, if it holds this very content.
+async fn resume_moved(
+    ctx: &Context,
+    store: &Store,
+    view: &mut View,
+    asked: &Asked,
+    directory: &Directory,
+    left: &mut Vec<Begun>,
+) -> Result<Option<Txn>> {
+    let moving: Vec<Begun> = left.iter().filter(|begun| begun.moving).cloned().collect();
+    for begun in moving {
+        let place = layout::version(&asked.model, &begun.txn);
+        let Some(marker) = tree::marker_in(store, &place).await? else { continue };
+        let same = known_manifest(directory)?.is_some_and(|manifest| manifest.revision() == marker.revision);
+        if !same || view.has_txn(&begun.txn) {
+            continue;
+        }
+        let folder = store.remote.find(&Object::at(place.clone())).await?;
+        let Some(folder) = folder.map(|entry| entry.object()) else { continue };
+        let marker_id = store.remote.find(&Object::at(place.join(MARKER))).await?.and_then(|entry| entry.id);
+        let ids = folder.id.clone().zip(marker_id).map(|(folder, marker)| PushIds { folder, marker });
+        let body = |view: &View| pushed(view, asked, &marker, ids.clone());
+        if commit_moved(ctx, store, view, &folder, &marker, &body, Look::now(ctx, store)).await? {
+            return Ok(Some(begun.txn));
+        }
+    }
+    // A folder that was moved but holds something else is an aborted push: `repair` lists it.
+    let committed: Vec<Txn> = left.iter().filter(|begun| view.has_txn(&begun.txn)).map(|begun| begun.txn).collect();
+    for txn in committed {
+        store.local(ctx)?.end_push(&txn)?;
+        left.retain(|begun| begun.txn != txn);
+    }
+    Ok(None)
+}
+
+/// The event of a push: its manifest goes along while the event stays small.
+pub(crate) fn pushed_event(view: &View, marker: &Marker, pushed: Pushed) -> Body {
+    let mut pushed = pushed;
+    pushed.number = view.state.models.get(&marker.model).map_or(1, modelkeep_core::registry::Model::next_number);
+    pushed.manifest = Some(marker.files.clone());
+    let sized = Event {
+        format: FORMAT,
+        at: marker.at,
+        by: marker.by.clone(),
+        parents: view.heads.clone(),
+        body: Body::Pushed(Box::new(pushed.clone())),
+    };
+    if sized.to_bytes().len() > MAX_INLINE_EVENT {
+        pushed.manifest = None;
+    }
+    Body::Pushed(Box::new(pushed))
+}
+
+fn pushed(view: &View, asked: &Asked, marker: &Marker, ids: Option<PushIds>) -> Body {
+    let pushed = Pushed { labels: asked.labels.clone(), set: asked.set.clone(), ids, ..Pushed::of(marker) };
+    pushed_event(view, marker, pushed)
+}
+
+/// The same content as the newest revision: nothing is stored, what the flags say is.
+async fn unchanged(
+    ctx: &Context,
+    store: &Store,
+    view: &mut View,
+    asked: &Asked,
+    request: &Request,
+    learnt: Learnt,
+    manifest: &Manifest,
+) -> Result<Report> {
+    let revision = manifest.revision();
+    let mut set = asked.set.clone();
+    for metric in &asked.given.metrics {
+        if let Some((name, _)) = metric.split_once('=')
+            && let Some(value) = learnt.facts.metrics.get(name.trim())
+        {
+            set.insert(format!("metrics.{}", name.trim()), Value::from(*value));
+        }
+    }
+    if let Some(base) = &asked.given.base {
+        set.insert("base_model".to_owned(), Value::from(view.state.base_name(base)));
+    }
+    let model = view.state.models.get(&asked.model).ok_or_else(|| Error::internal("the model is not in the log"))?;
+    set.retain(|field, value| model.fields.get(field) != Some(value));
+    let labels: Vec<Label> =
+        asked.labels.iter().filter(|label| model.labels.get(*label) != Some(&revision)).cloned().collect();
+    let changed = !set.is_empty() || !labels.is_empty();
+    let named = labels.iter().map(|label| Step::new("label", label.as_str(), "of the flags"));
+    let fields = set.iter().map(|(field, value)| Step::new("set", format!("{field} = {value}"), "of the flags"));
+    let steps: Vec<Step> = named.chain(fields).collect();
+    if changed && !request.dry_run {
+        for label in labels {
+            let body = Body::Labelled { model: asked.model.clone(), label, revision };
+            log::append(ctx, store, view, body).await?;
+        }
+        if !set.is_empty() {
+            log::append(ctx, store, view, Body::Fields { model: asked.model.clone(), set }).await?;
+        }
+    }
+    let source = ctx.absolute(&request.path);
+    let source = source.canonicalize().unwrap_or(source);
+    let local = store.local(ctx)?;
+    let left = local.begun_pushes(store.id(), &asked.model, &source)?;
+    let unshown: Vec<Txn> = left.iter().map(|begun| begun.txn).filter(|txn| view.has_txn(txn)).collect();
+    if (changed || !unshown.is_empty()) && !request.dry_run {
+        project::after(ctx, store, view, &[&asked.model]).await?;
+        for txn in unshown {
+            local.end_push(&txn)?;
+        }
+    }
+    let mut report = report(store, view, asked, learnt, None, 0)?;
+    report.steps = steps;
+    report.wrote = Wrote::to(store, request.dry_run);
+    Ok(report)
+}
+
+/// Shows what was committed, and says how it ended.
+async fn finish(
+    ctx: &Context,
+    store: &Store,
+    view: &mut View,
+    asked: &Asked,
+    learnt: Learnt,
+    (txn, sent): (Txn, u64),
+) -> Result<Report> {
+    project::after(ctx, store, view, &[&asked.model]).await?;
+    // Only now is it over: a push that is stopped before this is shown by the next one, though nothing is sent.
+    store.local(ctx)?.end_push(&txn)?;
+    // Somebody may have pushed meanwhile; then the newest revision is theirs, and this report says so.
+    *view = log::refresh(ctx, store).await?;
+    report(store, view, asked, learnt, Some(&txn), sent)
+}
+
+fn report(store: &Store, view: &View, asked: &Asked, learnt: Learnt, txn: Option<&Txn>, sent: u64) -> Result<Report> {
+    let model = view.state.models.get(&asked.model).ok_or_else(|| Error::internal("the model is not in the log"))?;
+    let newest = model.latest();
+    let push = match txn {
+        Some(txn) => model.pushes.iter().find(|push| push.txn == *txn),
+        None => newest,
+    };
+    let push = push.ok_or_else(|| Error::internal("the push is not in the log"))?;
+    let latest = newest.is_some_and(|newest| newest.txn == push.txn);
+    let mut labels: Vec<String> = if latest { vec![LATEST.to_owned()] } else { Vec::new() };
+    labels.extend(model.labels_of(&push.revision).iter().map(ToString::to_string));
+    let said = model.describe(push);
+    Ok(Report {
+        model: model.id.clone(),
+        revision: push.revision,
+        number: push.number,
+        labels,
+        created: txn.is_some(),
+        latest,
+        files: push.files,
+        size_bytes: push.size_bytes,
+        sent_bytes: sent,
+        skipped_bytes: push.size_bytes.saturating_sub(sent),
+        base_model: said.base_model.map(|name| view.state.base_name(&name)),
+        metrics: said.metrics,
+        model_type: said.model_type,
+        training_date: said.training_date,
+        path: view.state.shown_path(model).to_string(),
+        warnings: learnt.warnings,
+        steps: Vec::new(),
+        wrote: Wrote::to(store, false),
+    })
+}
+
+fn planned(
+    store: &Store,
+    view: &View,
+    asked: &Asked,
+    kind: ModelKind,
+    learnt: Learnt,
+    manifest: &Manifest,
+    held: &BTreeSet<Sha256>,
+) -> Report {
+    let skipped = manifest.files().iter().filter(|file| held.contains(&file.sha256)).map(|file| file.size).sum();
+    let step = |file: &modelkeep_core::manifest::FileEntry| {
+        let (action, reason) =
+            if held.contains(&file.sha256) { ("copy", "the remote has this content") } else { ("send", "new content") };
+        Step::new(action, file.path.as_str(), reason).bytes(file.size)
+    };
+    let number = view.state.models.get(&asked.model).map_or(1, modelkeep_core::registry::Model::next_number);
+    Report {
+        model: asked.model.clone(),
+        revision: manifest.revision(),
+        number,
+        labels: std::iter::once(LATEST.to_owned()).chain(asked.labels.iter().map(ToString::to_string)).collect(),
+        created: false,
+        latest: true,
+        files: manifest.files().len() as u64,
+        size_bytes: manifest.size(),
+        sent_bytes: 0,
+        skipped_bytes: skipped,
+        base_model: learnt.facts.base_model.map(|name| view.state.base_name(&name)),
+        metrics: learnt.facts.metrics,
+        model_type: learnt.facts.model_type,
+        training_date: learnt.facts.training_date.map(|date| date.to_string()),
+        path: layout::shown(kind, &asked.model).to_string(),
+        warnings: learnt.warnings,
+        steps: manifest.files().iter().map(step).collect(),
+        wrote: Wrote::to(store, true),
+    }
+}

@@ -1,0 +1,446 @@
+//! A push under way: its staging folder, and the files brought into it — sent, or copied on the remote itself.
+//!
+//! One pass over bytes that must be sent: they are hashed as they go by. Content that the remote has is not sent.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use modelkeep_core::digest::{Sha256, Txn};
+use modelkeep_core::layout;
+use modelkeep_core::manifest::{FileEntry, Manifest};
+use modelkeep_core::name::ModelId;
+use modelkeep_core::path::ContentPath;
+use modelkeep_core::registry::{Model, Push};
+use modelkeep_core::{Error, Kind, Result};
+use modelkeep_remote::folder::failed;
+use modelkeep_remote::{Entry, EntryKind, Mode, Object, Source};
+
+use crate::context::{Context, Progress};
+use crate::local::{Begun, Stat};
+use crate::log::View;
+use crate::observe::{self, Directory, LocalFile};
+use crate::rule::Rule;
+use crate::store::Store;
+use crate::tree;
+
+/// A staging folder that is this process's own.
+#[derive(Debug)]
+pub struct Staging {
+    /// The transaction.
+    pub txn: Txn,
+    /// The folder.
+    pub folder: Object,
+    /// What an earlier attempt brought into it.
+    arrived: BTreeMap<ContentPath, Entry>,
+}
+
+/// Files up to this size are read into memory once, so that their digest is known before anything is sent.
+const SMALL: u64 = 1 << 20;
+/// So many small files are sent in one call.
+const BATCH: usize = 64;
+/// How many candidates of equal size are sampled before a file is simply hashed first.
+const SAMPLED: usize = 4;
+const SAMPLES: u64 = 16;
+const SAMPLE: u64 = 4096;
+
+/// A fresh transaction.
+pub fn new_txn(ctx: &Context) -> Result<Txn> {
+    ctx.chance.bytes().map(Txn::from_bytes)
+}
+
+impl Staging {
+    /// Makes a staging folder, or takes over the one that an earlier attempt at the same push left.
+    ///
+    /// Taking over is a move to a transaction of our own: of two processes that try, one finds the folder gone.
+    pub async fn open(ctx: &Context, store: &Store, model: &ModelId, source: &Path, left: &[Begun]) -> Result<Self> {
+        let local = store.local(ctx)?;
+        let mut txn = new_txn(ctx)?;
+        if !store.keeps(Rule::OwnTransaction) {
+            txn =
+                Txn::from_bytes(Sha256::of(model.as_str().as_bytes()).as_bytes()[..16].try_into().unwrap_or_default());
+        }
+        let path = layout::staged(&txn);
+        local.begin_push(store.id(), &Begun { txn, model: model.clone(), source: source.to_owned(), moving: false })?;
+        for begun in left.iter().rev() {
+            let old = layout::staged(&begun.txn);
+            // By id a folder could be moved twice; where there are ids, each process begins anew.
+            let taken = !store.remote.capabilities().ids
+                && store.remote.find(&Object::at(old.clone())).await?.is_some()
+                && match store.remote.rename(&Object::at(old), &path).await {
+                    Ok(()) => true,
+                    Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => false,
+                    Err(error) => return Err(error),
+                };
+            local.end_push(&begun.txn)?;
+            if taken {
+                let arrived = tree::walk(store, &path).await?;
+                let files = arrived.into_iter().filter(|entry| entry.kind == EntryKind::File);
+                let arrived = files.filter_map(|entry| Some((entry.path.below(&path)?.parse().ok()?, entry))).collect();
+                return Ok(Self { txn, folder: Object::at(path), arrived });
+            }
+        }
+        let entry = store.remote.create_dir(&path).await?;
+        Ok(Self { txn, folder: Object { path, id: entry.id }, arrived: BTreeMap::new() })
+    }
+
+    /// A new staging folder.
+    pub async fn fresh(ctx: &Context, store: &Store) -> Result<Self> {
+        let txn = new_txn(ctx)?;
+        let path = layout::staged(&txn);
+        let entry = store.remote.create_dir(&path).await?;
+        Ok(Self { txn, folder: Object { path, id: entry.id }, arrived: BTreeMap::new() })
+    }
+
+    /// Gives the folder up.
+    pub async fn discard(&self, ctx: &Context, store: &Store) -> Result<()> {
+        store.remote.delete(&self.folder).await?;
+        store.local(ctx)?.end_push(&self.txn)
+    }
+}
+
+/// What was brought into a staging folder.
+#[derive(Debug)]
+pub struct Filled {
+    /// Every file, with the digest of what is there.
+    pub manifest: Manifest,
+    /// The files' ids, where the store has ids.
+    pub ids: BTreeMap<ContentPath, String>,
+    /// Bytes that were sent.
+    pub sent: u64,
+}
+
+struct Brought {
+    file: FileEntry,
+    id: Option<String>,
+    sent: u64,
+}
+
+/// Brings every file of `directory` into the staging folder.
+pub async fn fill(
+    ctx: &Context,
+    store: &Store,
+    view: &View,
+    staging: &Staging,
+    directory: &Directory,
+) -> Result<Filled> {
+    let there = Holdings::of(ctx, store, view).await?;
+    let hashed: Mutex<Vec<(std::path::PathBuf, Stat, Sha256)>> = Mutex::new(Vec::new());
+    let total = directory.files.iter().map(|file| file.stat.size).sum();
+    ctx.observer.tell(Progress::Stage { name: "storing", bytes: Some(total) });
+    // What an earlier attempt left and this one does not have goes first, so that the folder holds the push alone.
+    for (path, entry) in &staging.arrived {
+        if directory.files.binary_search_by(|file| file.path.cmp(path)).is_err() {
+            store.remote.delete(&entry.object()).await?;
+        }
+    }
+    let is_small_and_new = |file: &&LocalFile| {
+        file.stat.size <= SMALL && !staging.arrived.contains_key(&file.path) && there.of_size(file.stat.size).is_empty()
+    };
+    let (small, others): (Vec<&LocalFile>, Vec<&LocalFile>) = directory.files.iter().partition(is_small_and_new);
+    let work = small.chunks(BATCH).map(<[&LocalFile]>::to_vec).chain(others.into_iter().map(|file| vec![file]));
+    let brought = stream::iter(work)
+        .map(async |files| {
+            ctx.check_stop()?;
+            let brought = match files.as_slice() {
+                [file] => vec![bring(ctx, store, staging, &there, file).await?],
+                files => send_small(ctx, store, staging, files).await?,
+            };
+            let mut hashed = hashed.lock().unwrap_or_else(PoisonError::into_inner);
+            hashed.extend(files.iter().zip(&brought).map(|(f, b)| (f.local.clone(), f.stat, b.file.sha256)));
+            Ok::<_, Error>(brought)
+        })
+        .buffer_unordered(ctx.jobs)
+        .try_collect::<Vec<_>>()
+        .await;
+    // Also of a push that fails: the next attempt need not read these again.
+    let hashed = hashed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    store.local(ctx)?.remember_hashes(&hashed)?;
+    let brought: Vec<Brought> = brought?.into_iter().flatten().collect();
+    Ok(Filled {
+        sent: brought.iter().map(|brought| brought.sent).sum(),
+        ids: brought.iter().filter_map(|b| Some((b.file.path.clone(), b.id.clone()?))).collect(),
+        manifest: Manifest::new(brought.into_iter().map(|brought| brought.file).collect())?,
+    })
+}
+
+/// Hashes what the stat cache does not know; the files' digests are all known after.
+pub async fn hash_all(ctx: &Context, store: &Store, directory: &mut Directory) -> Result<()> {
+    let unknown: Vec<usize> = (0..directory.files.len()).filter(|at| directory.files[*at].sha256.is_none()).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let total = unknown.iter().map(|at| directory.files[*at].stat.size).sum();
+    ctx.observer.tell(Progress::Stage { name: "hashing", bytes: Some(total) });
+    let digests = stream::iter(unknown)
+        .map(|at| {
+            let file = &directory.files[at];
+            async move { Ok::<_, Error>((at, observe::hash(ctx, file).await?)) }
+        })
+        .buffer_unordered(ctx.jobs)
+        .try_collect::<Vec<_>>()
+        .await?;
+    let mut hashed = Vec::new();
+    for (at, sha256) in digests {
+        let file = &mut directory.files[at];
+        file.sha256 = Some(sha256);
+        hashed.push((file.local.clone(), file.stat, sha256));
+    }
+    store.local(ctx)?.remember_hashes(&hashed)
+}
+
+/// The digests of everything that the remote holds.
+pub async fn held(ctx: &Context, store: &Store, view: &View) -> Result<BTreeSet<Sha256>> {
+    let there = Holdings::of(ctx, store, view).await?;
+    Ok(there.by_size.values().flatten().map(|held| held.sha256).collect())
+}
+
+/// Sends small files that the remote cannot have, many at once.
+async fn send_small(ctx: &Context, store: &Store, staging: &Staging, files: &[&LocalFile]) -> Result<Vec<Brought>> {
+    let pairs = files.iter().map(|file| (staging.folder.path.join_content(&file.path), file.local.clone())).collect();
+    let written = store.remote.write_many(pairs, ctx.meter()).await.map_err(|error| {
+        let names: Vec<&str> = files.iter().take(3).map(|file| file.path.as_str()).collect();
+        let more = files.len().saturating_sub(3);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        not_stored(error, &format!("{}{more}", names.join(", ")))
+    })?;
+    files
+        .iter()
+        .zip(written)
+        .map(|(file, written)| {
+            observe::unchanged(file)?;
+            let entry = FileEntry { path: file.path.clone(), size: written.size, sha256: written.sha256 };
+            Ok(Brought { file: entry, id: written.id, sent: written.size })
+        })
+        .collect()
+}
+
+/// Says which file could not be stored, and what to do about a store that is full.
+fn not_stored(error: Error, file: &str) -> Error {
+    match error.kind() {
+        Kind::Interrupted => error,
+        Kind::Quota if error.hint_text().is_none() => {
+            error.context(format!("storing {file}")).hint("make room (modelkeep prune --dry-run), then run it again")
+        }
+        _ => error.context(format!("storing {file}")),
+    }
+}
+
+async fn bring(
+    ctx: &Context,
+    store: &Store,
+    staging: &Staging,
+    there: &Holdings<'_>,
+    file: &LocalFile,
+) -> Result<Brought> {
+    let to = staging.folder.path.join_content(&file.path);
+    if let Some(arrived) = staging.arrived.get(&file.path) {
+        if let Some(brought) = keep_arrived(ctx, store, file, arrived).await? {
+            return Ok(brought);
+        }
+        store.remote.delete(&arrived.object()).await?;
+    }
+    let candidates = there.of_size(file.stat.size);
+    let mut content = None;
+    let sha256 = match file.sha256 {
+        Some(sha256) => Some(sha256),
+        // Nothing on the remote can be this file: it is hashed as it is sent.
+        None if candidates.is_empty() => None,
+        None if file.stat.size <= SMALL => {
+            let bytes = read_small(file).await?;
+            let sha256 = Sha256::of(&bytes);
+            content = Some(bytes);
+            Some(sha256)
+        }
+        None if store.remote.capabilities().cheap_reads && there.differs(store, file, &candidates).await? => None,
+        None => Some(observe::hash(ctx, file).await?),
+    };
+    if let Some(sha256) = sha256
+        && let Some(id) = there
+            .copy(ctx, store, file.stat.size, &sha256, &to)
+            .await
+            .map_err(|error| not_stored(error, file.path.as_str()))?
+    {
+        let file = FileEntry { path: file.path.clone(), size: file.stat.size, sha256 };
+        return Ok(Brought { file, id, sent: 0 });
+    }
+    let source = content.map_or_else(|| Source::File(file.local.clone()), Source::Bytes);
+    let written = store.remote.write(&to, source, Mode::New, ctx.meter()).await;
+    let written = written.map_err(|error| not_stored(error, file.path.as_str()))?;
+    observe::unchanged(file)?;
+    if let Some(expected) = sha256
+        && expected != written.sha256
+    {
+        return Err(Error::conflict(format!("{} changed while it was sent", file.local.display()))
+            .hint("wait until it is written, then run it again"));
+    }
+    let sent = written.size;
+    let file = FileEntry { path: file.path.clone(), size: written.size, sha256: written.sha256 };
+    Ok(Brought { file, id: written.id, sent })
+}
+
+/// Keeps what an earlier attempt brought, if it is whole and still what is pushed.
+async fn keep_arrived(ctx: &Context, store: &Store, file: &LocalFile, arrived: &Entry) -> Result<Option<Brought>> {
+    if arrived.size != file.stat.size {
+        return Ok(None);
+    }
+    let here = match file.sha256 {
+        Some(sha256) => sha256,
+        None => observe::hash(ctx, file).await?,
+    };
+    let there = match arrived.sha256 {
+        Some(sha256) => sha256,
+        None => tree::digest(store, &arrived.object(), arrived.size).await?,
+    };
+    let kept = FileEntry { path: file.path.clone(), size: file.stat.size, sha256: here };
+    Ok((here == there).then(|| Brought { file: kept, id: arrived.id.clone(), sent: 0 }))
+}
+
+async fn read_small(file: &LocalFile) -> Result<Bytes> {
+    let file = file.clone();
+    observe::blocking(move || {
+        let bytes = fs::read(&file.local).map_err(|error| failed("reading", &file.local, error))?;
+        observe::unchanged(&file)?;
+        Ok(Bytes::from(bytes))
+    })
+    .await
+}
+
+/// What the remote holds, by size and digest.
+struct Holdings<'a> {
+    by_size: HashMap<u64, Vec<Held<'a>>>,
+    /// Where each push was found, and when its marker was written: a file changed after that is not what it was.
+    found: tokio::sync::Mutex<HashMap<Txn, Option<Located>>>,
+}
+
+/// A push folder, and when its marker was written.
+type Located = (Arc<tree::Found>, jiff::Timestamp);
+
+#[derive(Clone)]
+struct Held<'a> {
+    sha256: Sha256,
+    model: &'a Model,
+    push: &'a Push,
+    path: ContentPath,
+}
+
+impl<'a> Holdings<'a> {
+    async fn of(ctx: &Context, store: &Store, view: &'a View) -> Result<Self> {
+        let mut by_size: HashMap<u64, Vec<Held<'a>>> = HashMap::new();
+        for model in view.state.models.values() {
+            for push in model.pushes.iter().filter(|push| push.removed.is_none()) {
+                // A push that cannot be found lends nothing; `verify` is who reports it.
+                let Ok(manifest) = tree::manifest(ctx, store, model, push).await else { continue };
+                for file in manifest.files().iter().filter(|file| file.size > 0) {
+                    let held = Held { sha256: file.sha256, model, push, path: file.path.clone() };
+                    by_size.entry(file.size).or_default().push(held);
+                }
+            }
+        }
+        Ok(Self { by_size, found: tokio::sync::Mutex::default() })
+    }
+
+    /// Files of that size, newest first, each content once.
+    fn of_size(&self, size: u64) -> Vec<Held<'a>> {
+        let mut seen = std::collections::HashSet::new();
+        let all = self.by_size.get(&size).into_iter().flatten().rev();
+        all.filter(|held| seen.insert(held.sha256)).cloned().collect()
+    }
+
+    async fn locate(&self, store: &Store, held: &Held<'_>) -> Result<Option<Located>> {
+        let mut found = self.found.lock().await;
+        if let Some(known) = found.get(&held.push.txn) {
+            return Ok(known.clone());
+        }
+        let located = match tree::find(store, held.model, held.push).await? {
+            None => None,
+            Some(push) => {
+                let marker = store.remote.find(&push.marker_object()).await?;
+                marker.map(|marker| (Arc::new(push), marker.modified))
+            }
+        };
+        found.insert(held.push.txn, located.clone());
+        Ok(located)
+    }
+
+    /// Copies content that the remote has to `to`; the copy's id where the store has ids. `None`: it must be sent.
+    async fn copy(
+        &self,
+        ctx: &Context,
+        store: &Store,
+        size: u64,
+        sha256: &Sha256,
+        to: &modelkeep_core::path::RemotePath,
+    ) -> Result<Option<Option<String>>> {
+        if !store.remote.capabilities().copies {
+            return Ok(None);
+        }
+        for held in self.by_size.get(&size).into_iter().flatten().rev().filter(|held| held.sha256 == *sha256) {
+            let Some((push, marked)) = self.locate(store, held).await? else { continue };
+            let Some(entry) = store.remote.find(&push.file(&held.path)).await? else { continue };
+            let untouched = match entry.sha256 {
+                Some(there) => there == *sha256,
+                None => entry.modified <= marked,
+            };
+            if entry.size != size || !untouched {
+                continue;
+            }
+            match store.remote.copy(&entry.object(), to, ctx.meter()).await {
+                Ok(copied) if tree::still_holds(store, &push).await? => return Ok(Some(copied.id)),
+                // Another push stands there by now: what was copied may be a file of it.
+                Ok(copied) => {
+                    store.remote.delete(&Object { path: to.clone(), id: copied.id }).await?;
+                    self.found.lock().await.remove(&held.push.txn);
+                }
+                // Moved or taken away since: the next one, or it is sent.
+                Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Integrity) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a few samples show that a file is none of the candidates, so that it need not be read twice.
+    async fn differs(&self, store: &Store, file: &LocalFile, candidates: &[Held<'_>]) -> Result<bool> {
+        if candidates.len() > SAMPLED {
+            return Ok(false);
+        }
+        for held in candidates {
+            let Some((push, _)) = self.locate(store, held).await? else { continue };
+            if !sampled_difference(store, file, &push.file(&held.path)).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+async fn sampled_difference(store: &Store, file: &LocalFile, there: &Object) -> Result<bool> {
+    let last = file.stat.size.saturating_sub(SAMPLE);
+    for nth in 0..SAMPLES {
+        let at = last / (SAMPLES - 1) * nth;
+        let theirs = match store.remote.read(there, at..at + SAMPLE).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == Kind::NotFound => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        let local = file.local.clone();
+        let ours = observe::blocking(move || {
+            use std::io::{Read as _, Seek as _};
+            let read = fs::File::open(&local).and_then(|mut open| {
+                open.seek(std::io::SeekFrom::Start(at))?;
+                let mut bytes = Vec::new();
+                open.take(SAMPLE).read_to_end(&mut bytes)?;
+                Ok(bytes)
+            });
+            read.map_err(|error| failed("reading", &local, error))
+        });
+        if ours.await? != theirs {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

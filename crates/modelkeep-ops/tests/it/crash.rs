@@ -1,0 +1,194 @@
+//! An operation stopped at each of its remote calls: nothing committed is lost, every shown folder is whole, and the
+//! next run completes without sending again what had arrived.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use modelkeep_core::registry::Status;
+use modelkeep_ops::{deploy, list, prune, remove, repair, verify};
+use modelkeep_remote::folder::FolderOptions;
+use modelkeep_remote::layer::{Fault, Hook, Strike};
+use modelkeep_remote::{FolderRemote, MemoryRemote, Remote, memory::Profile};
+
+use crate::world::{Machine, files, pull, push};
+
+const V1: [(&str, &[u8]); 3] =
+    [("adapter_model.safetensors", b"one"), ("tok/tokenizer.json", b"{}"), ("benchmark.json", br#"{"f1":0.9}"#)];
+const V2: [(&str, &[u8]); 3] =
+    [("adapter_model.safetensors", b"two!"), ("tok/tokenizer.json", b"{}"), ("benchmark.json", br#"{"f1":0.95}"#)];
+
+fn remotes(scratch: &Path) -> Vec<(&'static str, Arc<dyn Remote>)> {
+    let bare = FolderOptions {
+        symlinks: false,
+        hard_links: false,
+        rename_noreplace: false,
+        exchange: false,
+        reflink: false,
+        ..FolderOptions::default()
+    };
+    vec![
+        ("folder", Arc::new(FolderRemote::open(&scratch.join("a"), FolderOptions::default()).unwrap())),
+        ("bare folder", Arc::new(FolderRemote::open(&scratch.join("b"), bare).unwrap())),
+        ("memory", Arc::new(MemoryRemote::new(Profile::folder()))),
+        ("drive", Arc::new(MemoryRemote::new(Profile::drive(7)))),
+    ]
+}
+
+/// Runs `work` stopped at its first call, its second, and so on until it is no longer stopped. After each stop
+/// `check` looks at what is left, and completes it.
+async fn at_every_call(
+    prepare: impl AsyncFn(&Machine, &Arc<dyn Remote>, &modelkeep_ops::store::Format),
+    work: impl AsyncFn(&modelkeep_ops::Context) -> modelkeep_core::Result<()>,
+    check: impl AsyncFn(&modelkeep_ops::Context, &Machine),
+) {
+    for which in 0..4 {
+        for strike in [Strike::Before, Strike::After] {
+            for at in 1.. {
+                let scratch = crate::world::scratch();
+                let (name, remote) = remotes(scratch.path()).swap_remove(which);
+                let machine = Machine::new("ana");
+                let format = machine.init(&remote).await;
+                prepare(&machine, &remote, &format).await;
+                let fault = Arc::new(Fault::at_call(at, strike));
+                let ctx = machine.context(&remote, &format, Some(Arc::clone(&fault) as Arc<dyn Hook>), None);
+                let result = work(&ctx).await;
+                let stopped = fault.seen() >= at;
+                assert_eq!(result.is_err(), stopped, "{name}, {strike:?} call {at}: {result:?}");
+                drop(ctx);
+                let ctx = machine.context(&remote, &format, None, None);
+                check(&ctx, &machine).await;
+                assert!(at < 400, "{name}: it never ends");
+                if !stopped {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+async fn settled(ctx: &modelkeep_ops::Context) {
+    repair::repair(ctx, &repair::Request::default()).await.unwrap();
+    let report = verify::verify(ctx, None, true).await.unwrap();
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
+}
+
+#[tokio::test]
+async fn push_stopped_anywhere_completes_when_run_again() {
+    at_every_call(
+        async |machine, remote, format| {
+            let ctx = machine.context(remote, format, None, None);
+            push(&ctx, &machine.directory("v1", &V1), "m-v1").await.unwrap();
+            machine.directory("v2", &V2);
+        },
+        async |ctx| push(ctx, &ctx.env.cwd.join("dirs/v2"), "m-v1").await.map(drop),
+        async |ctx, machine| {
+            let v2 = machine.directory("v2", &V2);
+            // What was committed can be had at any moment.
+            let to = machine.home.path().join("back1");
+            pull(ctx, "m-v1@1", &to).await.unwrap();
+            assert_eq!(files(&to), files(&machine.directory("v1", &V1)));
+            let report = push(ctx, &v2, "m-v1").await.unwrap();
+            assert_eq!((report.number, report.latest), (2, true));
+            let to = machine.home.path().join("back2");
+            pull(ctx, "m-v1", &to).await.unwrap();
+            assert_eq!(files(&to), files(&v2));
+            settled(ctx).await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_first_push_of_all_stopped_anywhere() {
+    at_every_call(
+        async |machine, _, _| drop(machine.directory("v2", &V2)),
+        async |ctx| push(ctx, &ctx.env.cwd.join("dirs/v2"), "m-v1").await.map(drop),
+        async |ctx, machine| {
+            let v2 = machine.directory("v2", &V2);
+            let report = push(ctx, &v2, "m-v1").await.unwrap();
+            assert_eq!(report.number, 1);
+            let to = machine.home.path().join("back");
+            pull(ctx, "m-v1", &to).await.unwrap();
+            assert_eq!(files(&to), files(&v2));
+            settled(ctx).await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn pull_stopped_anywhere_leaves_the_destination_as_it_was_or_new() {
+    at_every_call(
+        async |machine, remote, format| {
+            let ctx = machine.context(remote, format, None, None);
+            push(&ctx, &machine.directory("v1", &V1), "m-v1").await.unwrap();
+            push(&ctx, &machine.directory("v2", &V2), "m-v1").await.unwrap();
+            pull(&ctx, "m-v1@1", &machine.home.path().join("here")).await.unwrap();
+            // Other local copies must not serve, or no call would be made for content.
+            std::fs::remove_dir_all(machine.home.path().join("dirs")).unwrap();
+        },
+        async |ctx| pull(ctx, "m-v1", &ctx.env.cwd.join("here")).await.map(drop),
+        async |ctx, machine| {
+            let to = machine.home.path().join("here");
+            let now = files(&to);
+            let (one, two) = (files(&machine.directory("v1", &V1)), files(&machine.directory("v2", &V2)));
+            assert!(now == one || now == two, "half: {now:?}");
+            pull(ctx, "m-v1", &to).await.unwrap();
+            assert_eq!(files(&to), two);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn deploy_and_remove_stopped_anywhere() {
+    at_every_call(
+        async |machine, remote, format| {
+            let ctx = machine.context(remote, format, None, None);
+            push(&ctx, &machine.directory("v1", &V1), "m-v1").await.unwrap();
+            push(&ctx, &machine.directory("v2", &V2), "m-v2").await.unwrap();
+            deploy::deploy(&ctx, "m-v1", false).await.unwrap();
+        },
+        async |ctx| {
+            deploy::deploy(ctx, "m-v2", false).await?;
+            remove::remove(ctx, "m-v1", false).await?;
+            remove::restore(ctx, "m-v1", false).await.map(drop)
+        },
+        async |ctx, machine| {
+            settled(ctx).await;
+            deploy::deploy(ctx, "m-v2", false).await.unwrap();
+            let models = list::list(ctx, &list::Request { all: true, ..Default::default() }).await.unwrap().models;
+            if models.iter().any(|model| model.id.as_str() == "m-v1" && model.status == Status::Removed) {
+                remove::restore(ctx, "m-v1", false).await.unwrap();
+            }
+            let to = machine.home.path().join("back");
+            pull(ctx, "m-v1", &to).await.unwrap();
+            assert_eq!(files(&to), files(&machine.directory("v1", &V1)));
+            settled(ctx).await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn prune_stopped_anywhere_deletes_nothing_that_is_wanted() {
+    at_every_call(
+        async |machine, remote, format| {
+            let ctx = machine.context(remote, format, None, None);
+            let dir = machine.directory("v1", &V1);
+            for content in [b"1".as_slice(), b"2", b"3"] {
+                std::fs::write(dir.join("adapter_model.safetensors"), content).unwrap();
+                push(&ctx, &dir, "m-v1").await.unwrap();
+            }
+        },
+        async |ctx| prune::prune(ctx, &prune::Request { keep: Some(1), dry_run: false }).await.map(drop),
+        async |ctx, machine| {
+            prune::prune(ctx, &prune::Request { keep: Some(1), dry_run: false }).await.unwrap();
+            let to = machine.home.path().join("back");
+            pull(ctx, "m-v1", &to).await.unwrap();
+            assert_eq!(files(&to)["adapter_model.safetensors"], b"3");
+            settled(ctx).await;
+        },
+    )
+    .await;
+}

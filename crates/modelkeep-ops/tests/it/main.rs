@@ -1,0 +1,12 @@
+//! The operations against real folders and strict memory, with faults, crashes and several writers.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, a panic is the message")]
+
+mod adopting;
+mod crash;
+mod hosts;
+mod mended;
+mod names;
+mod settings;
+mod survive;
+mod world;

@@ -1,0 +1,8 @@
+//! What may go wrong around a store, and that nothing is lost by it: files, disks, logs, registries, clocks, crowds.
+
+mod clocks;
+mod content;
+mod crowd;
+mod damage;
+mod events;
+mod registry;

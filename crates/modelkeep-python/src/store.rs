@@ -1,0 +1,214 @@
+//! Which store a notebook means when it says little or nothing.
+//!
+//! In order: what was given; what the settings say (`modelkeep.toml`, `MODELKEEP_REMOTE`); in Colab the mounted Drive;
+//! for reads the simulation. A write never goes to a simulation, or to a Colab disk, that was not asked for by name.
+
+use std::path::{Path, PathBuf};
+
+use modelkeep_core::{Error, Kind, Result};
+use modelkeep_ops::store::{Address, DEFAULT_NAME, Location, read_format};
+use modelkeep_ops::{Context, Env, Options, init};
+
+/// The store's folder on a Drive when nobody named one.
+const DRIVE_FOLDER: &str = "Banking LLM";
+/// The simulation of that name.
+const SIMULATION: &str = "sim:";
+/// Python to type where a Drive is missing.
+const MOUNT: &str = "from google.colab import drive; drive.mount('/content/drive')";
+
+/// What it is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To look or to pull.
+    Read,
+    /// To push.
+    Write,
+}
+
+/// How the store came to be meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Means {
+    /// It is configured, and was made with its workspace.
+    Configured,
+    /// A folder was named.
+    Folder,
+    /// The Drive that is mounted in Colab.
+    Drive,
+    /// The simulation was named.
+    Simulation,
+    /// Nothing was: the simulation answers reads.
+    Nothing,
+}
+
+/// A store that was chosen.
+#[derive(Debug)]
+pub struct Chosen {
+    means: Means,
+    url: String,
+}
+
+/// Fixes what was given, so that a later change of the current directory changes nothing.
+pub fn settle(env: &Env, mut options: Options) -> Result<Options> {
+    let ctx = Context::open(env.clone(), options.clone(), std::sync::Arc::new(modelkeep_ops::context::Silent))?;
+    let Some(given) = &options.remote else { return Ok(options) };
+    if ctx.settings.remotes.contains_key(given) || drive_folder(&ctx, given).is_some() {
+        return Ok(options);
+    }
+    if let Location::Folder(folder) = Address::named_or_url(&ctx, given)?.location {
+        options.remote = Some(format!("folder:{}", folder.display()));
+    }
+    Ok(options)
+}
+
+impl Chosen {
+    /// Decides, and points the context there.
+    pub fn choose(ctx: &mut Context, access: Access) -> Result<Self> {
+        let chosen = decide(ctx, access)?;
+        ctx.options.remote = Some(chosen.url.clone());
+        ctx.options.unreported = chosen.means == Means::Nothing;
+        if chosen.means == Means::Nothing {
+            ctx.warn("no store is set: this answer comes from the simulation, not from your Drive");
+        }
+        Ok(chosen)
+    }
+
+    /// Whether it is a simulation.
+    pub fn simulated(&self) -> bool {
+        matches!(self.means, Means::Simulation | Means::Nothing)
+    }
+
+    /// Whether a read finds nothing because the first write, which makes this store, is still to come.
+    pub async fn is_unborn(&self, ctx: &Context) -> Result<bool> {
+        match self.means {
+            Means::Configured | Means::Folder => Ok(false),
+            Means::Drive | Means::Simulation | Means::Nothing => Ok(!has_tree(ctx, &self.url).await?),
+        }
+    }
+
+    /// Makes the tree when it is not there and a first write may make it.
+    pub async fn make(&self, ctx: &Context) -> Result<()> {
+        if self.means == Means::Configured || has_tree(ctx, &self.url).await? {
+            return Ok(());
+        }
+        let address = Address::named_or_url(ctx, &self.url)?;
+        let (Location::Folder(folder) | Location::Simulation(folder)) = &address.location;
+        if self.means == Means::Folder {
+            check_parent(ctx, folder)?;
+        }
+        let (remote, _) = address.open(ctx, true)?;
+        let name = folder.file_name().map(|name| name.to_string_lossy());
+        init::make_tree(ctx, &*remote, name.as_deref()).await?;
+        ctx.note(format!("made a new store in {}", folder.display()));
+        Ok(())
+    }
+}
+
+fn decide(ctx: &Context, access: Access) -> Result<Chosen> {
+    let named = ctx.settings.remote.clone().filter(|name| name != DEFAULT_NAME);
+    if let Some(given) = ctx.options.remote.clone().or(named) {
+        return meant_by(ctx, &given);
+    }
+    if ctx.settings.remotes.contains_key(DEFAULT_NAME) {
+        return Ok(Chosen { means: Means::Configured, url: DEFAULT_NAME.to_owned() });
+    }
+    if let Some(drive) = mounted_drive(&ctx.env) {
+        return Ok(Chosen { means: Means::Drive, url: folder_url(&drive.join(DRIVE_FOLDER)) });
+    }
+    match access {
+        Access::Read => Ok(Chosen { means: Means::Nothing, url: SIMULATION.to_owned() }),
+        Access::Write => Err(Error::new(Kind::Auth, "no store is set, so there is nowhere to save").hint(way_out(ctx))),
+    }
+}
+
+fn meant_by(ctx: &Context, given: &str) -> Result<Chosen> {
+    if ctx.settings.remotes.contains_key(given) {
+        return Ok(Chosen { means: Means::Configured, url: given.to_owned() });
+    }
+    if let Some(folder) = drive_folder(ctx, given) {
+        let drive = mounted_drive(&ctx.env).ok_or_else(|| {
+            Error::new(Kind::Auth, format!("`{folder}` is on your Drive, and no Drive is mounted")).hint(MOUNT)
+        })?;
+        return Ok(Chosen { means: Means::Drive, url: folder_url(&drive.join(folder)) });
+    }
+    let address = Address::named_or_url(ctx, given)?;
+    let means = match address.location {
+        Location::Folder(_) => Means::Folder,
+        Location::Simulation(_) => Means::Simulation,
+    };
+    Ok(Chosen { means, url: address.url })
+}
+
+/// In Colab: the folder of the Drive that `gdrive:NAME`, or a plain word that is no configured store, means.
+fn drive_folder<'a>(ctx: &Context, given: &'a str) -> Option<&'a str> {
+    let folder = given.strip_prefix("gdrive:").unwrap_or(given);
+    let plain = !folder.is_empty() && !folder.contains(['/', '\\', ':']) && !folder.starts_with(['.', '~']);
+    // With a dot and no `gdrive:` it is a path, as everywhere.
+    let plain = plain && (given.starts_with("gdrive:") || !folder.contains('.'));
+    (in_colab(&ctx.env) && plain).then_some(folder)
+}
+
+fn in_colab(env: &Env) -> bool {
+    env.get("COLAB_RELEASE_TAG").is_some()
+}
+
+/// `MyDrive` of the Drive that is mounted in Colab.
+fn mounted_drive(env: &Env) -> Option<PathBuf> {
+    if !in_colab(env) {
+        return None;
+    }
+    let pretended = env.testing("MODELKEEP_COLAB_MOUNT").map(PathBuf::from);
+    let mount = pretended.clone().unwrap_or_else(|| PathBuf::from("/content/drive"));
+    let drive = mount.join("MyDrive");
+    (drive.is_dir() && (pretended.is_some() || is_mounted(&mount, &drive))).then_some(drive)
+}
+
+/// Whether `drive` is on another file system than the folder that holds `mount`: a `MyDrive` that somebody made
+/// before mounting is on Colab's own disk, and dies with it.
+#[cfg(unix)]
+fn is_mounted(mount: &Path, drive: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let device = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev());
+    match (mount.parent().map(device), device(drive)) {
+        (Some(Ok(outside)), Ok(inside)) => outside != inside,
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_mounted(_: &Path, _: &Path) -> bool {
+    true
+}
+
+fn folder_url(folder: &Path) -> String {
+    format!("folder:{}", folder.display())
+}
+
+fn way_out(ctx: &Context) -> String {
+    if in_colab(&ctx.env) {
+        return MOUNT.to_owned();
+    }
+    "modelkeep init --remote PATH-OR-URL in your project; or here init_drive_manager(remote=…), or simulate=True to \
+     try it out"
+        .to_owned()
+}
+
+/// A folder is made, its parents are not: a path with a slip in it, or on a Drive that is not there, is no new store.
+fn check_parent(ctx: &Context, folder: &Path) -> Result<()> {
+    let parent = folder.parent().unwrap_or(folder);
+    if folder.is_dir() || parent.is_dir() {
+        return Ok(());
+    }
+    let hint =
+        if in_colab(&ctx.env) { MOUNT.to_owned() } else { format!("check the path, or: mkdir {}", parent.display()) };
+    Err(Error::not_found(format!("there is no folder {}", parent.display())).hint(hint))
+}
+
+async fn has_tree(ctx: &Context, url: &str) -> Result<bool> {
+    let address = Address::named_or_url(ctx, url)?;
+    let (Location::Folder(folder) | Location::Simulation(folder)) = &address.location;
+    if !folder.is_dir() {
+        return Ok(false);
+    }
+    let (remote, _) = address.open(ctx, false)?;
+    Ok(read_format(&*remote).await?.is_some())
+}

@@ -1,0 +1,102 @@
+//! `modelkeep remote`: stores by name.
+
+use clap::Subcommand;
+use modelkeep_core::Result;
+use modelkeep_ops::remotes::{self, Item, Tested};
+
+use crate::session::Session;
+use crate::style::{FAINT, GOOD, STRONG, paint};
+use crate::table::{Table, styled};
+use crate::words;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// What to do with stores.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Add a store and make its tree
+    Add {
+        /// Its name
+        name: String,
+        /// Where it is: a path, folder:PATH or sim:
+        url: String,
+    },
+    /// List them
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show one
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Forget one; what it holds stays
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// Its name
+        name: String,
+    },
+    /// Read, write and clean up again
+    Test {
+        /// Its name, a URL or a path [default: the one in use]
+        name: Option<String>,
+    },
+}
+
+/// Runs it.
+pub async fn run(session: &Session, args: Args) -> Result<()> {
+    let ctx = session.context()?;
+    match args.action {
+        Action::Add { name, url } => {
+            session.show(&remotes::add(ctx, &name, &url).await?, |item| format!("remote {}", one(item)))
+        }
+        Action::List => {
+            let report = remotes::list(ctx);
+            session.show(&report, |report| list(&report.remotes))?;
+            if report.remotes.is_empty() && !session.globals.json {
+                session.note("no store is set");
+                session.next("modelkeep init --remote PATH-OR-URL");
+            }
+            Ok(())
+        }
+        Action::Show { name } => session.show(&remotes::show(ctx, &name)?, one),
+        Action::Remove { name } => session.show(&remotes::remove(ctx, &name)?, |item| {
+            format!("remote {} is forgotten; what {} holds stays\n", paint(STRONG, &item.name), item.url)
+        }),
+        Action::Test { name } => session.show(&remotes::test(ctx, name.as_deref()).await?, tested),
+    }
+}
+
+fn one(item: &Item) -> String {
+    let default = if item.default { format!("  {}", paint(GOOD, "default")) } else { String::new() };
+    let id = item.id.clone().unwrap_or_default();
+    format!("{}{default}\n{}", paint(STRONG, &item.name), words::facts([("url", item.url.clone()), ("tree", id)]))
+}
+
+fn list(items: &[Item]) -> String {
+    let mut table = Table::default().left("NAME").left("URL").left("TREE").left("");
+    for item in items {
+        table.row([
+            styled(STRONG, &item.name),
+            item.url.as_str().into(),
+            styled(FAINT, item.id.as_deref().unwrap_or_default()),
+            styled(GOOD, if item.default { "default" } else { "" }),
+        ]);
+    }
+    table.render()
+}
+
+fn tested(tested: &Tested) -> String {
+    let verdict = if tested.ok { paint(GOOD, "works") } else { "does not work".to_owned() };
+    format!(
+        "{} {verdict}: read, written and cleaned up in {}\n{}",
+        paint(STRONG, &tested.name),
+        words::count(tested.calls as u64, "call"),
+        words::facts([("url", tested.url.clone()), ("can", tested.can.join("; ")), ("not", tested.cannot.join("; "))])
+    )
+}
