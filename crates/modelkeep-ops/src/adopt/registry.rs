@@ -86,19 +86,20 @@ pub async fn read(store: &Store, view: &View, candidates: &[Candidate], log_lost
         }
         _ => return Ok(taken),
     };
+    let entries = document.get("models").and_then(Value::as_array).cloned().unwrap_or_default();
     let waiting = candidates.iter().filter(|candidate| !candidate.ready || candidate.id().is_none()).count();
     if waiting > 0 {
-        taken.sentences.push(format!(
-            "{} waits until its models are known: {waiting} folder(s) are still to be adopted (or skipped with --map)",
-            layout::registry()
-        ));
         taken.waits = true;
+        if !entries.is_empty() {
+            let folders = if waiting == 1 { "1 folder is".to_owned() } else { format!("{waiting} folders are") };
+            let registry = layout::registry();
+            taken.sentences.push(format!("{registry} is taken in once {folders} adopted too (or skipped with --map)"));
+        }
         return Ok(taken);
     }
     let known = known(view, candidates);
     let mut models = BTreeMap::new();
     let mut others: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
-    let entries = document.get("models").and_then(Value::as_array).cloned().unwrap_or_default();
     for entry in entries.iter().filter_map(Value::as_object) {
         let Some(id) = entry.get("id").and_then(Value::as_str) else {
             taken.sentences.push("an entry without an id was left out".to_owned());
