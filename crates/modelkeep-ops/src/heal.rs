@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use modelkeep_core::digest::Txn;
-use modelkeep_core::event::{Body, PushIds, Pushed};
+use modelkeep_core::event::{PushIds, Pushed};
 use modelkeep_core::manifest::{FORMAT, FileEntry, Marker};
 use modelkeep_core::name::ModelId;
 use modelkeep_core::path::ContentPath;
@@ -61,20 +61,14 @@ pub async fn heal(
         at: damaged.at,
         by: damaged.by.clone(),
         facts: damaged.facts.clone(),
+        replaces: Some(*txn),
         ids,
         files,
     };
     let marker_id = push::write_marker(store, &staging, &marker).await?;
     let ids = staging.folder.id.clone().zip(marker_id).map(|(folder, marker)| PushIds { folder, marker });
     let body = |view: &View| {
-        let pushed = Pushed { replaces: Some(*txn), ids: ids.clone(), ..Pushed::of(&marker) };
-        match push::pushed_event(view, &marker, pushed) {
-            Body::Pushed(mut pushed) => {
-                pushed.number = damaged.number;
-                Body::Pushed(pushed)
-            }
-            other => other,
-        }
+        push::pushed_event(view, &marker, Pushed { ids: ids.clone(), ..Pushed::of(&marker) })
     };
     if !push::move_and_commit(ctx, store, view, &staging, &marker, &body).await? {
         return Err(Error::new(Kind::Unavailable, "a clean-up took the folder being built").hint("modelkeep repair"));

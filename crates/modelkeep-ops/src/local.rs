@@ -244,6 +244,24 @@ impl Local {
         query.query_row(params![remote, name.to_string()], |row| row.get(0)).optional().map_err(failed)
     }
 
+    /// How many bytes each event has that is kept here.
+    pub fn event_sizes(&self, remote: &str) -> Result<BTreeMap<EventName, u64>> {
+        let connection = self.connection();
+        let mut query =
+            connection.prepare_cached("SELECT name, length(bytes) FROM events WHERE remote = ?1").map_err(failed)?;
+        let rows = query
+            .query_map([remote], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
+            .map_err(failed)?;
+        let mut sizes = BTreeMap::new();
+        for row in rows {
+            let (name, size) = row.map_err(failed)?;
+            if let Ok(name) = name.parse() {
+                sizes.insert(name, size.unsigned_abs());
+            }
+        }
+        Ok(sizes)
+    }
+
     /// All events that are kept here.
     pub fn events(&self, remote: &str) -> Result<BTreeMap<EventName, Vec<u8>>> {
         let connection = self.connection();

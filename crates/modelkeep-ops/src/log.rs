@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::SignedDuration;
 use modelkeep_core::digest::Sha256;
 use modelkeep_core::event::{Body, Clock, Event, EventName, MAX_INLINE_EVENT};
-use modelkeep_core::manifest::FORMAT;
+use modelkeep_core::manifest::{FORMAT, Marker};
 use modelkeep_core::registry::State;
 use modelkeep_core::{Error, Kind, Result, layout};
 use modelkeep_remote::{Entry, Inline, Mode, NoMeter, Object, Source};
@@ -92,6 +92,12 @@ impl View {
         let Some(problem) = self.problems.first() else { return Ok(()) };
         Err(Error::conflict(format!("the log cannot be seen whole: {problem}; nothing is deleted"))
             .hint("modelkeep verify"))
+    }
+
+    /// Whether a push was made before this log begins: the log that knew it may have been lost, so it is nobody's to
+    /// forget.
+    pub fn begins_after(&self, marker: &Marker) -> bool {
+        self.names.first().is_none_or(|first| marker.at < first.clock.timestamp())
     }
 
     fn clock(&self) -> Clock {
@@ -387,22 +393,34 @@ async fn snapshot_if_due(store: &Store, local: &Local, view: &View) -> Result<()
     local.put(store.id(), COVERED, count.to_string().as_bytes())
 }
 
-/// Events that this machine knows and the remote no longer has.
-pub async fn absent(store: &Store, view: &View) -> Result<Vec<EventName>> {
+/// Events that this machine knows and the remote no longer has, or has with other bytes.
+pub async fn absent(ctx: &Context, store: &Store, view: &View) -> Result<Vec<EventName>> {
+    let sizes = store.local(ctx)?.event_sizes(store.id())?;
     let listing = store.remote.list(&layout::log(), Inline::No).await?;
-    let there: BTreeSet<EventName> =
-        listing.iter().filter_map(|entry| EventName::from_file_name(entry.name()).map(|(name, _)| name)).collect();
+    let whole = listing.iter().filter_map(|entry| {
+        let (name, _) = EventName::from_file_name(entry.name())?;
+        (sizes.get(&name) == Some(&entry.size)).then_some(name)
+    });
+    let there: BTreeSet<EventName> = whole.collect();
     Ok(view.names.difference(&there).copied().collect())
 }
 
-/// Writes an event again that the remote has lost, from this machine's memory.
+/// Writes an event again that the remote has lost, or of which only a part arrived, from this machine's memory.
 pub async fn rewrite(ctx: &Context, store: &Store, name: &EventName) -> Result<()> {
-    let kept = store.local(ctx)?.events(store.id())?;
-    let bytes = kept.get(name).cloned().ok_or_else(|| Error::internal("the event is not in the cache"))?;
+    let kept = store.local(ctx)?.event(store.id(), name)?;
+    let bytes: Bytes = kept.ok_or_else(|| Error::internal("the event is not in the cache"))?.into();
     let path = layout::event(name);
-    match store.remote.write(&path, Source::Bytes(bytes.into()), Mode::New, Arc::new(NoMeter)).await {
-        Ok(_) => store.remote.flush(&[path]).await,
-        Err(error) if error.kind() == Kind::Conflict => Ok(()),
-        Err(error) => Err(error),
+    let source = || Source::Bytes(bytes.clone());
+    match store.remote.write(&path, source(), Mode::New, Arc::new(NoMeter)).await {
+        Ok(_) => {}
+        Err(error) if error.kind() == Kind::Conflict => {
+            let there = store.remote.read(&Object::at(path.clone()), 0..LARGEST_EVENT).await?;
+            if name.matches(&there) {
+                return Ok(());
+            }
+            store.remote.write(&path, source(), Mode::Replace, Arc::new(NoMeter)).await?;
+        }
+        Err(error) => return Err(error),
     }
+    store.remote.flush(&[path]).await
 }

@@ -7,14 +7,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::SignedDuration;
 use modelkeep_core::digest::{RevisionId, Sha256, Txn};
 use modelkeep_core::event::{Body, Event, MAX_INLINE_EVENT, PushIds, Pushed};
 use modelkeep_core::layout::{self, MARKER};
 use modelkeep_core::manifest::{FORMAT, Facts, Manifest, Marker, ModelKind};
 use modelkeep_core::name::{LATEST, Label, ModelId};
-use modelkeep_core::registry::Push;
+use modelkeep_core::registry::{Model, Push};
 use modelkeep_core::{Error, Kind, Result};
-use modelkeep_remote::{Mode, NoMeter, Object, Source};
+use modelkeep_remote::{Entry, Mode, NoMeter, Object, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -28,7 +29,7 @@ use crate::report::{Step, Wrote};
 use crate::rule::Rule;
 use crate::staging::{self, Filled, Staging};
 use crate::store::Store;
-use crate::{project, tree};
+use crate::{heal, lock, project, tree};
 
 /// What to push, and what to say about it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -123,6 +124,12 @@ pub async fn push(ctx: &Context, request: Request) -> Result<Report> {
     let local = store.local(ctx)?;
     let filter = Filter { include: request.include.clone(), exclude: request.exclude.clone() };
     let mut directory = observe::directory(&ctx.absolute(&request.path), &filter, local)?;
+    let mut _alone = None;
+    if !request.dry_run {
+        let name = format!("push {} {} {}", store.id(), asked.model, directory.root.display());
+        let who = format!("another push of {} to `{}` is at work", request.path.display(), asked.model);
+        _alone = Some(lock::hold(ctx, local.folder(), &name, &who).await?);
+    }
     let mut learnt = learn::learn(Material::gather(&directory)?, &asked.given)?;
     if directory.empty_folders > 0 {
         let (n, s) = (directory.empty_folders, if directory.empty_folders == 1 { "" } else { "s" });
@@ -139,7 +146,7 @@ pub async fn push(ctx: &Context, request: Request) -> Result<Report> {
     if let Some(manifest) = known_manifest(&directory)? {
         let revision = manifest.revision();
         if newest(&view, &asked.model).is_some_and(|push| push.revision == revision) {
-            return unchanged(ctx, &store, &mut view, &asked, &request, learnt, &manifest).await;
+            return unchanged(ctx, &store, &mut view, &asked, &request, learnt, &directory, &manifest).await;
         }
         refuse_deployed(&view, &asked.model, &request)?;
         if request.dry_run {
@@ -149,7 +156,7 @@ pub async fn push(ctx: &Context, request: Request) -> Result<Report> {
     }
     let txn = match store_content(ctx, &store, &mut view, &asked, &request, kind, &learnt, &directory).await? {
         Stored::Same(manifest) => {
-            return unchanged(ctx, &store, &mut view, &asked, &request, learnt, &manifest).await;
+            return unchanged(ctx, &store, &mut view, &asked, &request, learnt, &directory, &manifest).await;
         }
         Stored::Committed(txn, sent) => (txn, sent),
     };
@@ -207,11 +214,9 @@ async fn check_free(store: &Store, view: &View, kind: ModelKind, model: &ModelId
         ModelKind::Finetuned => ModelKind::Base,
     };
     for place in [layout::shown(kind, model), layout::shown(other, model)] {
-        if store.remote.find(&Object::at(place.clone())).await?.is_none() {
-            continue;
-        }
+        let Some(folder) = store.remote.find(&Object::at(place.clone())).await? else { continue };
         // A marker whose event we do not see: this view is behind; what we push gets its own folder anyhow.
-        if tree::marker_in(store, &place).await?.is_none() {
+        if tree::marker_in(store, &place).await?.is_none() && !may_be_late(store, &folder).await? {
             return Err(Error::conflict(format!(
                 "{place} is on the remote already, and nobody has told the registry of it"
             ))
@@ -219,6 +224,12 @@ async fn check_free(store: &Store, view: &View, kind: ModelKind, model: &ModelId
         }
     }
     Ok(())
+}
+
+/// Whether a folder is so young that a listing may not show yet what is in it.
+async fn may_be_late(store: &Store, folder: &Entry) -> Result<bool> {
+    let late = store.remote.capabilities().late_listings;
+    Ok(late && store.remote.now().await?.duration_since(folder.modified) < SignedDuration::from_hours(1))
 }
 
 /// Whether the content must be known before anything is sent: to tell the same content from a conflict.
@@ -284,7 +295,7 @@ async fn store_content(
             return Ok(Stored::Same(filled.manifest));
         }
         refuse_deployed(view, &asked.model, request)?;
-        let number = view.state.models.get(&asked.model).map_or(1, modelkeep_core::registry::Model::next_number);
+        let number = view.state.models.get(&asked.model).map_or(1, Model::next_number);
         let marker =
             marker(ctx, view, asked, kind, learnt, &staging, filled.manifest.clone(), filled.ids.clone(), number);
         let marker_id = write_marker(store, &staging, &marker).await?;
@@ -327,6 +338,7 @@ fn marker(
         at: ctx.now(),
         by: ctx.env.who(),
         facts,
+        replaces: None,
         ids,
         files,
     }
@@ -520,7 +532,12 @@ async fn resume_moved(
 /// The event of a push: its manifest goes along while the event stays small.
 pub(crate) fn pushed_event(view: &View, marker: &Marker, pushed: Pushed) -> Body {
     let mut pushed = pushed;
-    pushed.number = view.state.models.get(&marker.model).map_or(1, modelkeep_core::registry::Model::next_number);
+    let model = view.state.models.get(&marker.model);
+    pushed.number = match pushed.replaces {
+        // What takes a damaged push's place is that push again.
+        Some(_) => marker.number,
+        None => model.map_or(1, Model::next_number),
+    };
     pushed.manifest = Some(marker.files.clone());
     let sized = Event {
         format: FORMAT,
@@ -540,17 +557,43 @@ fn pushed(view: &View, asked: &Asked, marker: &Marker, ids: Option<PushIds>) -> 
     pushed_event(view, marker, pushed)
 }
 
+/// When the newest push is nowhere on the store any more, the directory that has its content makes it whole.
+async fn store_again(
+    ctx: &Context,
+    store: &Store,
+    view: &mut View,
+    asked: &Asked,
+    directory: &Directory,
+    manifest: &Manifest,
+) -> Result<bool> {
+    let Some(model) = view.state.models.get(&asked.model) else { return Ok(false) };
+    let Some(push) = model.latest().cloned() else { return Ok(false) };
+    if tree::stands(store, model, &push).await? {
+        return Ok(false);
+    }
+    tree::remember_manifest_if_large(ctx, store, manifest)?;
+    let here = directory.files.iter().map(|file| (file.path.clone(), heal::From::Local(file.local.clone())));
+    heal::heal(ctx, store, view, &asked.model, &push.txn, &here.collect()).await?;
+    Ok(true)
+}
+
 /// The same content as the newest revision: nothing is stored, what the flags say is.
+#[allow(clippy::too_many_arguments)]
 async fn unchanged(
     ctx: &Context,
     store: &Store,
     view: &mut View,
     asked: &Asked,
     request: &Request,
-    learnt: Learnt,
+    mut learnt: Learnt,
+    directory: &Directory,
     manifest: &Manifest,
 ) -> Result<Report> {
     let revision = manifest.revision();
+    if !request.dry_run && store_again(ctx, store, view, asked, directory, manifest).await? {
+        learnt.warnings.push("its content was nowhere on the store; it was stored again".to_owned());
+        learnt.warnings.iter().rev().take(1).for_each(|warning| ctx.warn(warning));
+    }
     let mut set = asked.set.clone();
     for metric in &asked.given.metrics {
         if let Some((name, _)) = metric.split_once('=')
@@ -662,7 +705,7 @@ fn planned(
             if held.contains(&file.sha256) { ("copy", "the remote has this content") } else { ("send", "new content") };
         Step::new(action, file.path.as_str(), reason).bytes(file.size)
     };
-    let number = view.state.models.get(&asked.model).map_or(1, modelkeep_core::registry::Model::next_number);
+    let number = view.state.models.get(&asked.model).map_or(1, Model::next_number);
     Report {
         model: asked.model.clone(),
         revision: manifest.revision(),

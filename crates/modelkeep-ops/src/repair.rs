@@ -90,9 +90,13 @@ pub async fn repair(ctx: &Context, request: &Request) -> Result<Report> {
     if changed {
         for (mend, step) in plan {
             ctx.check_stop()?;
-            apply(ctx, &store, &mut view, mend)
-                .await
-                .map_err(|error| error.context(format!("{} {}", step.action, step.target)))?;
+            match apply(ctx, &store, &mut view, mend).await {
+                // One thing that cannot be mended does not keep the others from it.
+                Err(error) if matches!(error.kind(), Kind::Integrity | Kind::Local | Kind::NotFound | Kind::Conflict) => {
+                    left.push(format!("{} {}: {}", step.action, step.target, error.full_message()));
+                }
+                other => other.map_err(|error| error.context(format!("{} {}", step.action, step.target)))?,
+            }
         }
     }
     Ok(Report { steps, left, changed, wrote: Wrote::to(&store, request.dry_run) })
@@ -101,7 +105,8 @@ pub async fn repair(ctx: &Context, request: &Request) -> Result<Report> {
 type Plan = Vec<(Mend, Step)>;
 
 async fn plan_log(ctx: &Context, store: &Store, view: &View, plan: &mut Plan, left: &mut Vec<String>) -> Result<()> {
-    for name in log::absent(store, view).await? {
+    // What only waited to be seen in the store itself was never seen there: it is not said to be so now.
+    for name in log::absent(ctx, store, view).await?.into_iter().filter(|name| !view.pending.contains(name)) {
         let step = Step::new("write again", layout::event(&name).as_str(), "the remote lost it, this machine has it");
         plan.push((Mend::Rewrite(name), step));
     }
@@ -143,15 +148,19 @@ async fn plan_content(
         for push in model.pushes.iter().filter(|push| push.removed.is_none()) {
             ctx.check_stop()?;
             let damage = verify::examine(ctx, store, model, push, deep || rotten.contains(&push.txn)).await?;
-            let Damage { folder: Some(folder), marker, missing, corrupt, .. } = damage else {
-                left.push(format!(
-                    "{}@{} ({}) is nowhere on the remote; push it again if you have it",
-                    model.id,
-                    push.number,
-                    push.revision.short()
-                ));
-                continue;
-            };
+            let Damage { folder, marker, mut missing, corrupt, .. } = damage;
+            if folder.is_none() {
+                // Its files may be had from elsewhere all the same.
+                match tree::manifest(ctx, store, model, push).await {
+                    Ok(manifest) => missing = manifest.files().to_vec(),
+                    Err(error) if error.kind() == Kind::Integrity => {
+                        left.push(format!("{error}; push it again if you have it"));
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            let folder = folder.unwrap_or_else(|| layout::version(&model.id, &push.txn));
             if marker.is_some() {
                 let step = Step::new("write marker", folder.join(MARKER).as_str(), "it was lost; the log knows it");
                 let (model, txn) = (model.id.clone(), push.txn);
@@ -208,7 +217,7 @@ async fn source(
                     return Ok(Some((From::Remote(object), whence)));
                 }
                 Ok(_) => {}
-                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Local | Kind::Auth) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -240,6 +249,29 @@ async fn plan_folders(
             continue;
         }
         let txn = marker.txn;
+        let replaced = marker.replaces.and_then(|damaged| {
+            let mut pushes = view.state.models.get(&marker.model)?.pushes.iter();
+            pushes.find(|push| push.txn == damaged)
+        });
+        if let Some(damaged) = replaced {
+            // A repair was stopped before its event; one that another repair was faster with is forgotten in time.
+            if damaged.replaced_by.is_none() && damaged.removed.is_none() {
+                let target = format!("{}@{} ({})", marker.model, damaged.number, marker.revision.short());
+                let step = Step::new("make whole", target, "an earlier repair was stopped before it said so");
+                plan.push((Mend::Commit { folder, marker: Box::new(marker) }, step));
+            }
+            continue;
+        }
+        if view.begins_after(&marker) {
+            left.push(format!(
+                "a push of {} ({}) is older than the log: if the log was lost, modelkeep adopt takes it in",
+                marker.model,
+                marker.revision.short()
+            ));
+            if commit != Some(txn) {
+                continue;
+            }
+        }
         let name = format!("push of {} ({})", marker.model, marker.revision.short());
         if commit == Some(txn) {
             asked = None;
@@ -261,7 +293,7 @@ async fn plan_folders(
                 let to = layout::version(&model.id, &push.txn);
                 let step = Step::new("take out of the trash", name, "the log says that it is not removed");
                 plan.push((Mend::PutBack { folder: found.folder, to, txn: push.txn }, step));
-            } else if push.removed.is_some() && !in_trash {
+            } else if push.removed.is_some() && !in_trash && view.problems.is_empty() {
                 let step = Step::new("move to trash", name, "it was removed");
                 plan.push((Mend::Trash { model: model.id.clone(), txn: push.txn }, step));
             }
@@ -343,6 +375,7 @@ async fn write_marker(ctx: &Context, store: &Store, model: &Model, push: &Push, 
         at: push.at,
         by: push.by.clone(),
         facts: push.facts.clone(),
+        replaces: None,
         ids: BTreeMap::new(),
         files: tree::manifest(ctx, store, model, push).await?,
     };

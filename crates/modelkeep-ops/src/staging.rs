@@ -201,7 +201,18 @@ pub async fn held(ctx: &Context, store: &Store, view: &View) -> Result<BTreeSet<
 /// Sends small files that the remote cannot have, many at once.
 async fn send_small(ctx: &Context, store: &Store, staging: &Staging, files: &[&LocalFile]) -> Result<Vec<Brought>> {
     let pairs = files.iter().map(|file| (staging.folder.path.join_content(&file.path), file.local.clone())).collect();
-    let written = store.remote.write_many(pairs, ctx.meter()).await.map_err(|error| {
+    let written = match store.remote.write_many(pairs, ctx.meter()).await {
+        // An attempt whose answer was lost had written some of them: each is looked at by itself.
+        Err(error) if error.kind() == Kind::Conflict => {
+            let mut brought = Vec::with_capacity(files.len());
+            for file in files {
+                brought.push(send(ctx, store, staging, file, None, None).await?);
+            }
+            return Ok(brought);
+        }
+        written => written,
+    };
+    let written = written.map_err(|error| {
         let names: Vec<&str> = files.iter().take(3).map(|file| file.path.as_str()).collect();
         let more = files.len().saturating_sub(3);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -267,8 +278,28 @@ async fn bring(
         let file = FileEntry { path: file.path.clone(), size: file.stat.size, sha256 };
         return Ok(Brought { file, id, sent: 0 });
     }
+    send(ctx, store, staging, file, content, sha256).await
+}
+
+/// Sends one file's bytes; with `sha256` they must be those.
+async fn send(
+    ctx: &Context,
+    store: &Store,
+    staging: &Staging,
+    file: &LocalFile,
+    content: Option<Bytes>,
+    sha256: Option<Sha256>,
+) -> Result<Brought> {
+    let to = staging.folder.path.join_content(&file.path);
     let source = content.map_or_else(|| Source::File(file.local.clone()), Source::Bytes);
-    let written = store.remote.write(&to, source, Mode::New, ctx.meter()).await;
+    let written = match store.remote.write(&to, source.clone(), Mode::New, ctx.meter()).await {
+        // Nobody else writes here: an attempt whose answer was lost did.
+        Err(error) if error.kind() == Kind::Conflict => {
+            store.remote.delete(&Object::at(to.clone())).await?;
+            store.remote.write(&to, source, Mode::New, ctx.meter()).await
+        }
+        written => written,
+    };
     let written = written.map_err(|error| not_stored(error, file.path.as_str()))?;
     observe::unchanged(file)?;
     if let Some(expected) = sha256

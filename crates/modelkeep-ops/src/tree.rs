@@ -111,6 +111,21 @@ pub async fn find(store: &Store, model: &Model, push: &Push) -> Result<Option<Fo
     Ok(None)
 }
 
+/// Whether a push stands somewhere: in as few bytes as tell.
+pub async fn stands(store: &Store, model: &Model, push: &Push) -> Result<bool> {
+    if push.ids.is_none() {
+        for place in own_places(model, push) {
+            match store.remote.read(&Object::at(place.join(MARKER)), 0..256).await {
+                Ok(first) if String::from_utf8_lossy(&first).contains(&push.txn.to_string()) => return Ok(true),
+                Ok(_) => {}
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(find(store, model, push).await?.is_some())
+}
+
 /// Moves a push folder. What is called by id is the right one; at a path another push may stand by now: then nothing
 /// is moved, or what was moved by mistake goes where its own marker says, and this push is `NotFound` there.
 pub async fn relocate(store: &Store, folder: &Object, txn: &Txn, to: &RemotePath) -> Result<()> {
@@ -127,6 +142,19 @@ pub async fn relocate(store: &Store, folder: &Object, txn: &Txn, to: &RemotePath
         Err(error) if !matches!(error.kind(), Kind::NotFound | Kind::Conflict) => Err(error),
         _ => Err(gone()),
     }
+}
+
+/// Takes a small file of ours away, where equal names can stand together every one of it.
+pub async fn delete_all(store: &Store, path: &RemotePath) -> Result<()> {
+    if store.remote.capabilities().unique_names {
+        return store.remote.delete(&Object::at(path.clone())).await;
+    }
+    for entry in store.remote.list(&path.parent(), Inline::No).await? {
+        if entry.path == *path {
+            store.remote.delete(&entry.object()).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The marker of another push, if that is what stands there.

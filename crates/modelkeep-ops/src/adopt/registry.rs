@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use super::Candidate;
 use crate::log::View;
-use crate::project;
+use crate::{project, tree};
 use crate::report::Step;
 use crate::store::{Pointers, Store};
 
@@ -109,6 +109,9 @@ pub async fn read(store: &Store, view: &View, candidates: &[Candidate], log_lost
             let shown = model.shown(ours(entry, "revision").and_then(|revision| revision.as_str()?.parse().ok()));
             check_size(id, entry, shown.map_or(0, |push| push.size), &mut taken.sentences);
             let mut adopted = adopted(id, entry, model);
+            if adopted.fields.remove("metrics").is_some() {
+                taken.sentences.push(format!("`{id}`: its metrics are no object of names and numbers; left out"));
+            }
             if let Some(push) = shown {
                 adopted.fields.retain(|field, value| !is_learnt(field, value, model, push.facts, &known));
             }
@@ -240,11 +243,13 @@ pub async fn deployment(store: &Store, view: &View) -> Result<Option<Body>> {
         return Ok(None);
     }
     let Some(target) = pointed_to(store).await? else { return Ok(None) };
-    let model = view.state.models.values().find(|model| project::shown_at(&view.state, model) == target);
-    Ok(model.and_then(|model| {
-        let push = model.latest()?;
-        Some(Body::Deployed { model: model.id.clone(), revision: push.revision, rollback: false })
-    }))
+    let Some(model) = view.state.models.values().find(|model| project::shown_at(&view.state, model) == target) else {
+        return Ok(None);
+    };
+    // What stands there is what was deployed, be there a newer one or not.
+    let standing = tree::marker_in(store, &target).await?.map(|marker| marker.revision);
+    let push = standing.and_then(|revision| model.push_of(&revision)).or_else(|| model.latest());
+    Ok(push.map(|push| Body::Deployed { model: model.id.clone(), revision: push.revision, rollback: false }))
 }
 
 /// What the pointer `deployed/current` names.

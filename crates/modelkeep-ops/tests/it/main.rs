@@ -7,6 +7,7 @@ mod crash;
 mod hosts;
 mod mended;
 mod names;
+mod protocol;
 mod settings;
 mod survive;
 mod world;
