@@ -13,16 +13,17 @@ use modelkeep_core::event::{Body, Event, MAX_INLINE_EVENT, PushIds, Pushed};
 use modelkeep_core::layout::{self, MARKER};
 use modelkeep_core::manifest::{FORMAT, Facts, Manifest, Marker, ModelKind};
 use modelkeep_core::name::{LATEST, Label, ModelId};
+use modelkeep_core::path::RemotePath;
 use modelkeep_core::registry::{Model, Push};
 use modelkeep_core::{Error, Kind, Result};
-use modelkeep_remote::{Entry, Mode, NoMeter, Object, Source};
+use modelkeep_remote::{Mode, NoMeter, Object, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::context::{Context, Look, Progress};
 use crate::learn::{self, Given, Learnt, Material};
-use crate::local::Begun;
+use crate::local::{Begun, Local};
 use crate::log::{self, View};
 use crate::observe::{self, Directory, Filter};
 use crate::report::{Step, Wrote};
@@ -214,9 +215,11 @@ async fn check_free(store: &Store, view: &View, kind: ModelKind, model: &ModelId
         ModelKind::Finetuned => ModelKind::Base,
     };
     for place in [layout::shown(kind, model), layout::shown(other, model)] {
-        let Some(folder) = store.remote.find(&Object::at(place.clone())).await? else { continue };
+        if store.remote.find(&Object::at(place.clone())).await?.is_none() {
+            continue;
+        }
         // A marker whose event we do not see: this view is behind; what we push gets its own folder anyhow.
-        if tree::marker_in(store, &place).await?.is_none() && !may_be_late(store, &folder).await? {
+        if tree::marker_in(store, &place).await?.is_none() && !may_be_late(store, &place).await? {
             return Err(Error::conflict(format!(
                 "{place} is on the remote already, and nobody has told the registry of it"
             ))
@@ -226,10 +229,14 @@ async fn check_free(store: &Store, view: &View, kind: ModelKind, model: &ModelId
     Ok(())
 }
 
-/// Whether a folder is so young that a listing may not show yet what is in it.
-async fn may_be_late(store: &Store, folder: &Entry) -> Result<bool> {
-    let late = store.remote.capabilities().late_listings;
-    Ok(late && store.remote.now().await?.duration_since(folder.modified) < SignedDuration::from_hours(1))
+/// Whether what is in a folder is so young that a listing may not show all of it yet, such as its marker.
+async fn may_be_late(store: &Store, folder: &RemotePath) -> Result<bool> {
+    if !store.remote.capabilities().late_listings {
+        return Ok(false);
+    }
+    let newest = tree::walk(store, folder).await?.into_iter().map(|entry| entry.modified).max();
+    let now = store.remote.now().await?;
+    Ok(newest.is_none_or(|newest| now.duration_since(newest) < SignedDuration::from_hours(1)))
 }
 
 /// Whether the content must be known before anything is sent: to tell the same content from a conflict.
@@ -288,7 +295,15 @@ async fn store_content(
     for _ in 0..3 {
         let staging = Staging::open(ctx, store, &asked.model, &directory.root, &left).await?;
         left.clear();
-        let filled = staging::fill(ctx, store, view, &staging, directory).await?;
+        let filled = match staging::fill(ctx, store, view, &staging, directory).await {
+            Err(error) if error.kind() == Kind::NotFound && staging.is_gone(store).await? => {
+                begin_again(ctx, local, &staging)?;
+                continue;
+            }
+            filled => filled?,
+        };
+        // It may have taken hours, in which others pushed, deployed or removed.
+        *view = log::refresh(ctx, store).await?;
         let revision = filled.manifest.revision();
         if newest(view, &asked.model).is_some_and(|push| push.revision == revision) {
             staging.discard(ctx, store).await?;
@@ -308,10 +323,14 @@ async fn store_content(
             tree::remember_manifest_if_large(ctx, store, &marker.files)?;
             return Ok(Stored::Committed(staging.txn, filled.sent));
         }
-        local.end_push(&staging.txn)?;
-        ctx.warn("a clean-up took this push's staging folder; beginning again");
+        begin_again(ctx, local, &staging)?;
     }
     Err(Error::new(Kind::Unavailable, "the staging folder was taken away three times").hint("run it again"))
+}
+
+fn begin_again(ctx: &Context, local: &Local, staging: &Staging) -> Result<()> {
+    ctx.warn("a clean-up took this push's staging folder; beginning again");
+    local.end_push(&staging.txn)
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -456,7 +475,7 @@ async fn commit_moved(
 async fn whole(
     store: &Store,
     folder: &Object,
-    place: &modelkeep_core::path::RemotePath,
+    place: &RemotePath,
     marker: &Marker,
 ) -> Result<bool> {
     let capabilities = store.remote.capabilities();

@@ -95,6 +95,12 @@ impl Staging {
         Ok(Self { txn, folder: Object { path, id: entry.id }, arrived: BTreeMap::new() })
     }
 
+    /// Whether a clean-up took the folder.
+    pub async fn is_gone(&self, store: &Store) -> Result<bool> {
+        let there = store.remote.find(&self.folder).await?;
+        Ok(there.is_none_or(|entry| entry.path != self.folder.path))
+    }
+
     /// Gives the folder up.
     pub async fn discard(&self, ctx: &Context, store: &Store) -> Result<()> {
         store.remote.delete(&self.folder).await?;

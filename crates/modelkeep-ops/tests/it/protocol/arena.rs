@@ -330,7 +330,10 @@ impl Arena {
         match outcome {
             Ok(None) => {
                 self.story.push(format!("{number}: done"));
+                // Where listings are late it may not have heard of a removal before it began.
+                let heard_all = self.oracle.removals() == 0 || !self.store.capabilities().late_listings;
                 if let Some((model, content)) = client.act.content()
+                    && heard_all
                     && self.oracle.removals() == client.removals
                     && !self.oracle.holds(model, &content)
                 {
@@ -353,7 +356,9 @@ impl Arena {
                     may &= removed_meanwhile || ambiguous || error.kind() == Kind::NotFound && !client.must_come;
                 }
                 if let Act::Push(model, _) = client.act {
-                    may &= error.kind() != Kind::Conflict || client.deployed || self.oracle.was_deployed(model);
+                    // Where listings are late a folder may be seen before the marker in it.
+                    let late = self.store.capabilities().late_listings;
+                    may &= error.kind() != Kind::Conflict || late || client.deployed || self.oracle.was_deployed(model);
                 }
                 if !may {
                     return Err(message);
