@@ -136,8 +136,8 @@ pub async fn adopt(ctx: &Context, request: &Request) -> Result<Report> {
     let mut steps: Vec<Step> =
         candidates.iter().filter(|candidate| candidate.ready && candidate.id().is_some()).map(step_of).collect();
     steps.extend(found.step.clone());
-    let forsaken = if request.edited { forsaken(&store, &view).await? } else { Vec::new() };
-    steps.extend(forsaken.iter().map(|(before, now)| {
+    let held_no_more = if request.edited { forsaken(&store, &view).await? } else { Vec::new() };
+    steps.extend(held_no_more.iter().map(|(before, now)| {
         let target = format!("{}@{}", now.0, before);
         Step::new("let go", target, "its folder was edited and adopted, which was not said to the end")
     }));
@@ -149,7 +149,9 @@ pub async fn adopt(ctx: &Context, request: &Request) -> Result<Report> {
                 candidate.item.adopted = true;
             }
         }
-        for (before, (model, revision)) in &forsaken {
+        // Of a folder whose marker was written and not its event, only now.
+        let held_no_more = if request.edited { forsaken(&store, &view).await? } else { Vec::new() };
+        for (before, (model, revision)) in &held_no_more {
             let_go(ctx, &store, &mut view, (model, before), (model, revision)).await?;
         }
         if let Some(body) = found.event {

@@ -13,11 +13,11 @@ use modelkeep_core::name::ModelId;
 use modelkeep_core::path::ContentPath;
 use modelkeep_core::registry::{Model, Push};
 use modelkeep_core::{Error, Kind, Result};
-use modelkeep_remote::{Mode, Object, Source};
+use modelkeep_remote::{Object, Source};
 
 use crate::context::Context;
 use crate::log::View;
-use crate::staging::Staging;
+use crate::staging::{self, Staging};
 use crate::store::Store;
 use crate::{project, push, remove, tree};
 
@@ -100,7 +100,7 @@ async fn bring(
     for _ in 0..ATTEMPTS {
         let id = match from {
             Some(From::Local(path)) => {
-                store.remote.write(&to, Source::File(path.clone()), Mode::New, ctx.meter()).await?.id
+                staging::write_own(store, &to, Source::File(path.clone()), ctx.meter()).await?.id
             }
             Some(From::Remote(object)) => match copy(ctx, store, object, &to).await? {
                 Some(id) => id,

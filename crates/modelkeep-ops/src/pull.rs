@@ -219,10 +219,8 @@ pub(crate) async fn bring(
     if !request.dry_run {
         fs::create_dir_all(parent).map_err(|error| failed("creating", parent, error))?;
         let place = parent.canonicalize().unwrap_or_else(|_| parent.to_owned()).join(name_of(to));
-        // Workspaces have state folders of their own, and may pull to one place.
-        let locks = ctx.env.cache_dir().unwrap_or_else(|| local.folder().to_owned());
         let who = format!("another pull to {} is at work", to.display());
-        _alone = Some(lock::hold(ctx, &locks, &format!("pull {}", place.display()), &who).await?);
+        _alone = Some(lock::hold(ctx, local.folder(), &format!("pull {}", place.display()), &who).await?);
     }
     let standing = stand(ctx, local, to, manifest)?;
     if !standing.foreign.is_empty() && !request.force {

@@ -16,7 +16,7 @@ use modelkeep_core::name::{LATEST, Label, ModelId};
 use modelkeep_core::path::RemotePath;
 use modelkeep_core::registry::{Model, Push};
 use modelkeep_core::{Error, Kind, Result};
-use modelkeep_remote::{Mode, NoMeter, Object, Source};
+use modelkeep_remote::{NoMeter, Object, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -370,8 +370,7 @@ pub(crate) async fn write_marker(store: &Store, staging: &Staging, marker: &Mark
     // An attempt that was taken over left its own marker, with its own transaction.
     store.remote.delete(&Object::at(path.clone())).await?;
     let source = Source::Bytes(Bytes::from(marker.to_bytes()));
-    let written = store.remote.write(&path, source, Mode::New, Arc::new(NoMeter)).await?;
-    Ok(written.id)
+    Ok(staging::write_own(store, &path, source, Arc::new(NoMeter)).await?.id)
 }
 
 async fn read_back(ctx: &Context, store: &Store, staging: &Staging, filled: &Filled) -> Result<()> {

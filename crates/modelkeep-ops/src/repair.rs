@@ -149,17 +149,16 @@ async fn plan_content(
             ctx.check_stop()?;
             let damage = verify::examine(ctx, store, model, push, deep || rotten.contains(&push.txn)).await?;
             let Damage { folder, marker, mut missing, corrupt, .. } = damage;
-            if folder.is_none() {
+            let nowhere = folder.is_none();
+            if nowhere {
                 // Its files may be had from elsewhere all the same.
                 match tree::manifest(ctx, store, model, push).await {
                     Ok(manifest) => missing = manifest.files().to_vec(),
-                    Err(error) if error.kind() == Kind::Integrity => {
-                        left.push(format!("{error}; push it again if you have it"));
-                        continue;
-                    }
+                    Err(error) if error.kind() == Kind::Integrity => {}
                     Err(error) => return Err(error),
                 }
             }
+            let mut hopeless = nowhere && missing.is_empty();
             let folder = folder.unwrap_or_else(|| layout::version(&model.id, &push.txn));
             if marker.is_some() {
                 let step = Step::new("write marker", folder.join(MARKER).as_str(), "it was lost; the log knows it");
@@ -167,7 +166,6 @@ async fn plan_content(
                 plan.push((Mend::Marker { model, txn, folder: folder.clone() }, step));
             }
             let mut sources = BTreeMap::new();
-            let mut hopeless = false;
             let mut whence = Vec::new();
             let broken = missing
                 .into_iter()
@@ -180,11 +178,21 @@ async fn plan_content(
                     sources.insert(file.path, from);
                 } else {
                     hopeless = true;
+                    if nowhere {
+                        break;
+                    }
                     left.push(format!(
                         "{place} is {what}; no copy of its content (SHA-256 {}) was found here or on the remote",
                         file.sha256
                     ));
                 }
+            }
+            if nowhere && hopeless {
+                let (number, revision) = (push.number, push.revision.short());
+                left.push(format!(
+                    "{}@{number} ({revision}) is nowhere on the remote; push it again if you have it",
+                    model.id
+                ));
             }
             // A push that cannot be made whole is left as it is: the files that it still has can be pulled.
             if !sources.is_empty() && !hopeless {

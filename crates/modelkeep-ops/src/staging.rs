@@ -13,11 +13,11 @@ use modelkeep_core::digest::{Sha256, Txn};
 use modelkeep_core::layout;
 use modelkeep_core::manifest::{FileEntry, Manifest};
 use modelkeep_core::name::ModelId;
-use modelkeep_core::path::ContentPath;
+use modelkeep_core::path::{ContentPath, RemotePath};
 use modelkeep_core::registry::{Model, Push};
 use modelkeep_core::{Error, Kind, Result};
 use modelkeep_remote::folder::failed;
-use modelkeep_remote::{Entry, EntryKind, Mode, Object, Source};
+use modelkeep_remote::{Entry, EntryKind, Meter, Mode, Object, Source, Written};
 
 use crate::context::{Context, Progress};
 use crate::local::{Begun, Stat};
@@ -287,6 +287,18 @@ async fn bring(
     send(ctx, store, staging, file, content, sha256).await
 }
 
+/// Writes a file into a staging folder, where nobody else writes: what is there already is of an attempt whose answer
+/// was lost.
+pub async fn write_own(store: &Store, to: &RemotePath, source: Source, meter: Arc<dyn Meter>) -> Result<Written> {
+    match store.remote.write(to, source.clone(), Mode::New, Arc::clone(&meter)).await {
+        Err(error) if error.kind() == Kind::Conflict => {
+            store.remote.delete(&Object::at(to.clone())).await?;
+            store.remote.write(to, source, Mode::New, meter).await
+        }
+        written => written,
+    }
+}
+
 /// Sends one file's bytes; with `sha256` they must be those.
 async fn send(
     ctx: &Context,
@@ -298,14 +310,7 @@ async fn send(
 ) -> Result<Brought> {
     let to = staging.folder.path.join_content(&file.path);
     let source = content.map_or_else(|| Source::File(file.local.clone()), Source::Bytes);
-    let written = match store.remote.write(&to, source.clone(), Mode::New, ctx.meter()).await {
-        // Nobody else writes here: an attempt whose answer was lost did.
-        Err(error) if error.kind() == Kind::Conflict => {
-            store.remote.delete(&Object::at(to.clone())).await?;
-            store.remote.write(&to, source, Mode::New, ctx.meter()).await
-        }
-        written => written,
-    };
+    let written = write_own(store, &to, source, ctx.meter()).await;
     let written = written.map_err(|error| not_stored(error, file.path.as_str()))?;
     observe::unchanged(file)?;
     if let Some(expected) = sha256
@@ -410,7 +415,7 @@ impl<'a> Holdings<'a> {
         store: &Store,
         size: u64,
         sha256: &Sha256,
-        to: &modelkeep_core::path::RemotePath,
+        to: &RemotePath,
     ) -> Result<Option<Option<String>>> {
         if !store.remote.capabilities().copies {
             return Ok(None);

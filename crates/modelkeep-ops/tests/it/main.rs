@@ -8,6 +8,7 @@ mod hosts;
 mod mended;
 mod names;
 mod protocol;
+mod resumed;
 mod settings;
 mod survive;
 mod world;
