@@ -103,8 +103,8 @@ impl Local {
             let connection = Connection::open(&file)?;
             connection.busy_timeout(Duration::from_secs(10))?;
             // A cache that can be made anew needs no flushes, only no tearing.
-            connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "OFF")?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "mmap_size", 256 << 20)?;
             let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
             if version == 0 {

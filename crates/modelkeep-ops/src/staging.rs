@@ -224,15 +224,15 @@ async fn send_small(ctx: &Context, store: &Store, staging: &Staging, files: &[&L
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         not_stored(error, &format!("{}{more}", names.join(", ")))
     })?;
-    files
-        .iter()
-        .zip(written)
-        .map(|(file, written)| {
-            observe::unchanged(file)?;
-            let entry = FileEntry { path: file.path.clone(), size: written.size, sha256: written.sha256 };
-            Ok(Brought { file: entry, id: written.id, sent: written.size })
-        })
-        .collect()
+    let brought = files.iter().zip(written).map(|(file, written)| Brought {
+        file: FileEntry { path: file.path.clone(), size: written.size, sha256: written.sha256 },
+        id: written.id,
+        sent: written.size,
+    });
+    let brought = brought.collect();
+    let files: Vec<LocalFile> = files.iter().map(|file| (*file).clone()).collect();
+    observe::blocking(move || files.iter().try_for_each(observe::unchanged)).await?;
+    Ok(brought)
 }
 
 /// Says which file could not be stored, and what to do about a store that is full.
