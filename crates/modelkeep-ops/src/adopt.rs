@@ -6,7 +6,7 @@
 mod map;
 mod registry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,6 +97,8 @@ struct Candidate {
     marker: Option<Marker>,
     /// The marker under which it was edited.
     edited: Option<Marker>,
+    /// Whether a marker stands there that gives way.
+    marked: bool,
     /// What its marker says, or will say.
     facts: Facts,
     files: Vec<(ContentPath, Entry)>,
@@ -186,8 +188,9 @@ fn step_of(candidate: &Candidate) -> Step {
 /// Every folder of models, and the earlier versions that were kept: a log that was lost knew them.
 async fn folders(store: &Store) -> Result<Vec<(Entry, ModelKind)>> {
     let mut folders = tree::model_folders(store).await?;
-    for model in store.remote.list(&layout::versions(), Inline::No).await? {
-        for folder in store.remote.list(&model.path, Inline::No).await? {
+    let models = store.remote.list(&layout::versions(), Inline::No).await?;
+    for model in models.into_iter().map(|entry| entry.path).collect::<BTreeSet<_>>() {
+        for folder in store.remote.list(&model, Inline::No).await? {
             if folder.kind == EntryKind::Dir {
                 folders.push((folder, ModelKind::Finetuned));
             }
@@ -206,9 +209,9 @@ async fn examine(
     request: &Request,
     log_lost: bool,
 ) -> Result<Option<Candidate>> {
-    let marker = match tree::marker_in(store, &folder.path).await {
-        Ok(marker) => marker,
-        Err(error) if error.kind() == Kind::Integrity => None,
+    let (marker, unreadable) = match tree::marker_in(store, &folder.path).await {
+        Ok(marker) => (marker, false),
+        Err(error) if error.kind() == Kind::Integrity => (None, true),
         Err(error) => return Err(error),
     };
     let edited = match &marker {
@@ -270,7 +273,8 @@ async fn examine(
     understand(&facts, &mut item);
     item.doubtful.extend(learnt.warnings);
     let (marker, edited) = if edited { (None, marker) } else { (marker, None) };
-    Ok(Some(Candidate { folder, kind, marker, edited, facts, files, item, ready }))
+    let marked = unreadable || edited.is_some();
+    Ok(Some(Candidate { folder, kind, marker, edited, marked, facts, files, item, ready }))
 }
 
 async fn is_edited(store: &Store, folder: &RemotePath, marker: &Marker) -> Result<bool> {
@@ -322,7 +326,7 @@ fn note_oddities(name: &str, files: &[(ContentPath, Entry)], item: &mut Item, ma
     if top == 0 {
         item.doubtful.push("it holds models only in subfolders: taken as one".to_owned());
     }
-    let checkpoints: std::collections::BTreeSet<&str> = files
+    let checkpoints: BTreeSet<&str> = files
         .iter()
         .filter_map(|(path, _)| path.as_str().split_once('/').map(|(folder, _)| folder))
         .filter(|folder| folder.starts_with("checkpoint-"))
@@ -331,7 +335,7 @@ fn note_oddities(name: &str, files: &[(ContentPath, Entry)], item: &mut Item, ma
         let n = checkpoints.len();
         item.understood.push(format!("{n} checkpoint folder{} inside", if n == 1 { "" } else { "s" }));
     }
-    let stems = |end: &str| -> std::collections::BTreeSet<String> {
+    let stems = |end: &str| -> BTreeSet<String> {
         let ending = |(path, _): &(ContentPath, Entry)| path.as_str().strip_suffix(end).map(str::to_owned);
         files.iter().filter_map(ending).map(|stem| stem.replace("pytorch_model", "model")).collect()
     };
@@ -437,7 +441,9 @@ async fn take_in(ctx: &Context, store: &Store, view: &mut View, candidate: &Cand
     let folder = below_models.filter(|_| candidate.folder.path != own_place);
     let number =
         view.state.models.get(&marker.model).map_or(marker.number, |model| model.next_number().max(marker.number));
-    let pushed = Pushed { adopted: true, folder, set: map.fields(candidate.folder.name()), ..Pushed::of(&marker) };
+    // What it took the place of, a log that was lost knew; this one never will.
+    let replaces = None;
+    let pushed = Pushed { replaces, adopted: true, folder, set: map.fields(candidate.folder.name()), ..Pushed::of(&marker) };
     let Body::Pushed(mut pushed) = push::pushed_event(view, &marker, pushed) else {
         return Err(Error::internal("an adopted push is a push"));
     };
@@ -455,9 +461,8 @@ async fn take_in(ctx: &Context, store: &Store, view: &mut View, candidate: &Cand
 async fn mark(store: &Store, candidate: &Candidate, marker: &Marker) -> Result<()> {
     let folder = &candidate.folder.path;
     let path = folder.join(MARKER);
-    let there = store.remote.find(&Object::at(path.clone())).await?.is_some();
     // A marker that cannot be read, or whose content was edited away, gives way.
-    let mode = if there { Mode::Replace } else { Mode::New };
+    let mode = if candidate.marked { Mode::Replace } else { Mode::New };
     let written = store.remote.write(&path, Source::Bytes(marker.to_bytes().into()), mode, Arc::new(NoMeter)).await;
     let written = written.map_err(|error| match error.kind() {
         Kind::Conflict => Error::conflict(format!("somebody else is taking {folder} in")).hint("modelkeep adopt"),

@@ -83,6 +83,7 @@ const WORTH_A_SNAPSHOT: usize = 16;
 const LARGEST_EVENT: u64 = 64 << 20;
 const FOLDED: &str = "folded";
 const COVERED: &str = "covered";
+const PENDING: &str = "pending";
 /// A writer further than this from the store's time uses the store's.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -131,7 +132,9 @@ pub async fn refresh(ctx: &Context, store: &Store) -> Result<View> {
             files.entry(name).or_default().push(entry);
         }
     }
+    pending.extend(noted_pending(store, local)?);
     pending.retain(|name| !confirmed.contains(name));
+    note_pending(store, local, &pending)?;
 
     let (new, late) = read_events(ctx, store, local, files).await?;
     local.keep_events(store.id(), new.iter().map(|(name, bytes)| (name, &**bytes)))?;
@@ -147,6 +150,19 @@ pub async fn refresh(ctx: &Context, store: &Store) -> Result<View> {
         look_ahead(ctx, store, &mut view).await?;
     }
     Ok(view)
+}
+
+/// Events that were only pending when they were last seen: one whose file is gone since was never confirmed.
+fn noted_pending(store: &Store, local: &Local) -> Result<BTreeSet<EventName>> {
+    let kept = local.get(store.id(), PENDING)?;
+    Ok(kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+}
+
+fn note_pending(store: &Store, local: &Local, pending: &BTreeSet<EventName>) -> Result<()> {
+    if *pending == noted_pending(store, local)? {
+        return Ok(());
+    }
+    local.put(store.id(), PENDING, &serde_json::to_vec(pending).unwrap_or_default())
 }
 
 /// Reports events from the future. This machine's clock may be the wrong one; only the store's own decides.
@@ -336,6 +352,7 @@ pub async fn commit(ctx: &Context, store: &Store, view: &mut View, prepared: Pre
     view.heads.insert(name);
     if !confirmed {
         view.pending.insert(name);
+        note_pending(store, local, &view.pending)?;
     }
     view.state = fold(store, local, &view.names)?.state;
     snapshot_if_due(store, local, view).await?;

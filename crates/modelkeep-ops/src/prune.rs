@@ -163,7 +163,7 @@ async fn look_at_trash(ctx: &Context, store: &Store) -> Result<(Vec<Trashed>, Vi
             let marker = match tree::marker_in(store, &entry.path).await {
                 Ok(marker) => marker,
                 Err(error) if error.kind() == Kind::Integrity => None,
-                Err(error) if error.kind() == Kind::Local || error.kind() == Kind::Auth => {
+                Err(error) if matches!(error.kind(), Kind::Local | Kind::Auth | Kind::Usage) => {
                     ctx.warn(format!("{} is left: {}", entry.path, error.full_message()));
                     continue;
                 }
@@ -266,7 +266,9 @@ async fn plan_trash(
     for item in trash {
         let place = &item.folder.path;
         let wanted = all_pushes(view).find(|(_, push)| push.txn == item.txn && push.removed.is_none());
-        if let Some((model, push)) = wanted.filter(|_| store.keeps(Rule::PositiveEvidence)) {
+        if let Some((model, push)) = wanted.filter(|_| store.keeps(Rule::PositiveEvidence))
+            && !stands_elsewhere(store, model, push).await?
+        {
             let to = layout::version(&model.id, &item.txn);
             let step = Step::new("take out of the trash", place.as_str(), "the log says that it is not removed");
             let (folder, note) = (item.folder.clone(), item.note.clone());
@@ -289,6 +291,12 @@ async fn plan_trash(
         }
     }
     Ok(())
+}
+
+/// Whether a push stands outside the trash: then what is called so in the trash is a half of an earlier attempt.
+async fn stands_elsewhere(store: &Store, model: &Model, push: &Push) -> Result<bool> {
+    let found = tree::find(store, model, push).await?;
+    Ok(found.is_some_and(|found| found.folder.path.below(&layout::trash()).is_none()))
 }
 
 /// Renderings of the registry are kept to understand edits by hand; after three months nobody is still editing one.

@@ -320,7 +320,7 @@ async fn store_content(
         let ids = staging.folder.id.clone().zip(marker_id).map(|(folder, marker)| PushIds { folder, marker });
         let body = |view: &View| pushed(view, asked, &marker, ids.clone());
         if move_and_commit(ctx, store, view, &staging, &marker, &body).await? {
-            tree::remember_manifest_if_large(ctx, store, &marker.files)?;
+            tree::remember_manifest(ctx, store, &marker.files)?;
             return Ok(Stored::Committed(staging.txn, filled.sent));
         }
         begin_again(ctx, local, &staging)?;
@@ -589,7 +589,7 @@ async fn store_again(
     if tree::stands(store, model, &push).await? {
         return Ok(false);
     }
-    tree::remember_manifest_if_large(ctx, store, manifest)?;
+    tree::remember_manifest(ctx, store, manifest)?;
     let here = directory.files.iter().map(|file| (file.path.clone(), heal::From::Local(file.local.clone())));
     heal::heal(ctx, store, view, &asked.model, &push.txn, &here.collect()).await?;
     Ok(true)

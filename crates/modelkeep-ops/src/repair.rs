@@ -1,7 +1,7 @@
 //! Put right what can be put right: finish what was begun, bring files back from where they still are, show what the
 //! log says. Deletes nothing; what is damaged is kept aside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -270,7 +270,7 @@ async fn plan_folders(
             }
             continue;
         }
-        if view.begins_after(&marker) {
+        if view.begins_after(&marker) && folder.path.below(&layout::versions()).is_some() {
             left.push(format!(
                 "a push of {} ({}) is older than the log: if the log was lost, modelkeep adopt takes it in",
                 marker.model,
@@ -313,8 +313,10 @@ async fn plan_folders(
 /// Every push folder in `versions/` and, when whole, in `staging/`.
 pub(crate) async fn push_folders(store: &Store) -> Result<Vec<(Object, Marker)>> {
     let mut folders: Vec<_> = store.remote.list(&layout::staging(), Inline::No).await?;
-    for model in store.remote.list(&layout::versions(), Inline::No).await? {
-        folders.extend(store.remote.list(&model.path, Inline::No).await?);
+    // Where names are not unique a path is all folders of that name, and is listed once.
+    let models = store.remote.list(&layout::versions(), Inline::No).await?;
+    for model in models.into_iter().map(|entry| entry.path).collect::<BTreeSet<_>>() {
+        folders.extend(store.remote.list(&model, Inline::No).await?);
     }
     let mut found = Vec::new();
     for entry in folders.into_iter().filter(|entry| entry.kind == EntryKind::Dir) {
@@ -366,7 +368,7 @@ async fn rename(ctx: &Context, store: &Store, txn: &Txn) -> Result<()> {
         let free = layout::version(&marker.model, &staging::new_txn(ctx)?);
         store.remote.rename(&other.object(), &free).await?;
     }
-    match store.remote.rename(&folder, &to).await {
+    match tree::relocate(store, &folder, txn, &to).await {
         Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => Ok(()),
         other => other,
     }
@@ -409,7 +411,7 @@ async fn commit(ctx: &Context, store: &Store, view: &mut View, folder: Object, m
     let place = layout::version(&marker.model, &marker.txn);
     let look = Look::now(ctx, store);
     if folder.path != place {
-        store.remote.rename(&folder, &place).await?;
+        tree::relocate(store, &folder, &marker.txn, &place).await?;
     }
     let committed = push::commit_found(ctx, store, view, &folder, marker, Pushed::of(marker), look).await?;
     if committed {

@@ -196,9 +196,9 @@ pub async fn spoilt_marker(store: &Store, model: &Model, push: &Push) -> Result<
 }
 
 async fn holds(store: &Store, folder: RemotePath, txn: &Txn) -> Result<Option<Found>> {
-    // A marker that cannot be read belongs to no push that anybody looks for.
+    // A marker that cannot be read, or is of a newer format, belongs to no push that anybody here looks for.
     let marker = match marker_in(store, &folder).await {
-        Err(error) if error.kind() == Kind::Integrity => None,
+        Err(error) if matches!(error.kind(), Kind::Integrity | Kind::Usage) => None,
         other => other?,
     };
     Ok(marker.filter(|marker| marker.txn == *txn).map(|marker| Found { folder: Object::at(folder), marker }))
@@ -250,16 +250,8 @@ pub async fn manifest(ctx: &Context, store: &Store, model: &Model, push: &Push) 
     Ok(found.marker.files)
 }
 
-/// Keeps a manifest that no event carries.
-pub fn remember_manifest_if_large(ctx: &Context, store: &Store, manifest: &Manifest) -> Result<()> {
-    if manifest.canonical().len() > modelkeep_core::event::MAX_INLINE_EVENT / 2 {
-        remember_manifest(ctx, store, manifest)?;
-    }
-    Ok(())
-}
-
-/// Keeps a manifest.
-fn remember_manifest(ctx: &Context, store: &Store, manifest: &Manifest) -> Result<()> {
+/// Keeps a manifest, which its event may have no room for.
+pub fn remember_manifest(ctx: &Context, store: &Store, manifest: &Manifest) -> Result<()> {
     let key = format!("manifest:{}", manifest.revision());
     let bytes = serde_json::to_vec(manifest).unwrap_or_default();
     store.local(ctx)?.put(store.id(), &key, &bytes)

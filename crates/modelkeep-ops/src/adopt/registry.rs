@@ -109,7 +109,8 @@ pub async fn read(store: &Store, view: &View, candidates: &[Candidate], log_lost
             let shown = model.shown(ours(entry, "revision").and_then(|revision| revision.as_str()?.parse().ok()));
             check_size(id, entry, shown.map_or(0, |push| push.size), &mut taken.sentences);
             let mut adopted = adopted(id, entry, model);
-            if adopted.fields.remove("metrics").is_some() {
+            let metrics = adopted.fields.remove("metrics");
+            if metrics.is_some_and(|metrics| metrics.as_object().is_none_or(|metrics| !metrics.is_empty())) {
                 taken.sentences.push(format!("`{id}`: its metrics are no object of names and numbers; left out"));
             }
             if let Some(push) = shown {

@@ -160,6 +160,26 @@ async fn of_an_event_only_a_part_is_there_the_machine_that_knows_it_writes_it_ag
     settled(&ground.of(&Machine::new("ben"))).await;
 }
 
+#[tokio::test]
+async fn what_was_mended_before_the_log_was_lost_is_taken_in_like_the_rest() {
+    let ground = Ground::new().await;
+    push(&ground.ctx(), &ground.ana.directory("old", &OLD), "m-v1").await.unwrap();
+    push(&ground.ctx(), &ground.ana.directory("new", &NEW), "m-v1").await.unwrap();
+    fs::write(ground.root.join("models/finetuned/m-v1/weights.safetensors"), b"not these bytes").unwrap();
+    settled(&ground.ctx()).await;
+    fs::remove_dir_all(ground.root.join(".modelkeep/log")).unwrap();
+    let ben = Machine::new("ben");
+    let ctx = ground.of(&ben);
+    adopt::adopt(&ctx, &adopt::Request { now: true, ..Default::default() }).await.unwrap();
+    assert!(adopt::adopt(&ctx, &adopt::Request::default()).await.unwrap().steps.is_empty());
+    for (number, content) in [(1, OLD), (2, NEW)] {
+        let to = ben.home.path().join(format!("back-{number}"));
+        pull(&ctx, &format!("m-v1@{number}"), &to).await.unwrap();
+        assert_eq!(files(&to)["weights.safetensors"], content[0].1);
+    }
+    settled(&ctx).await;
+}
+
 /// Bytes of one file cannot be read, as on a bad sector.
 #[derive(Debug)]
 struct BadSector(&'static str);

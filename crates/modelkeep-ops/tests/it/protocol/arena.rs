@@ -13,7 +13,7 @@ use modelkeep_core::event::WriterId;
 use modelkeep_ops::context::Chance;
 use modelkeep_ops::rule::Rule;
 use modelkeep_ops::store::Format;
-use modelkeep_ops::{repair, verify};
+use modelkeep_ops::{prune, repair, verify};
 use modelkeep_remote::layer::{Call, Hook};
 use modelkeep_remote::memory::Profile;
 use modelkeep_remote::{MemoryRemote, Remote};
@@ -279,6 +279,17 @@ impl Arena {
             .await
             .map_err(|error| format!("the last repair: {}", error.full_message()))?;
         self.oracle.look_at_the_end(&self.store)?;
+        // A plan that was carried out leaves nothing to plan.
+        let again = repair::repair(&ctx, &repair::Request::default()).await.map_err(|error| error.full_message())?;
+        if !again.steps.is_empty() {
+            return Err(format!("a second repair: {:#?}", again.steps));
+        }
+        let prune = async || prune::prune(&ctx, &prune::Request::default()).await.map_err(|error| error.full_message());
+        let (first, again) = (prune().await?, prune().await?);
+        if !again.steps.is_empty() {
+            return Err(format!("after {:#?} a second prune: {:#?}", first.steps, again.steps));
+        }
+        self.oracle.look(&self.store)?;
         let report = verify::verify(&ctx, None, false).await.map_err(|error| error.full_message())?;
         if !report.problems.is_empty() {
             return Err(format!("after one repair: {:#?}", report.problems));
