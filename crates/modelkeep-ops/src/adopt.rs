@@ -98,7 +98,7 @@ struct Candidate {
     /// The marker under which it was edited.
     edited: Option<Marker>,
     /// Whether a marker stands there that gives way.
-    marked: bool,
+    gives_way: bool,
     /// What its marker says, or will say.
     facts: Facts,
     files: Vec<(ContentPath, Entry)>,
@@ -273,8 +273,8 @@ async fn examine(
     understand(&facts, &mut item);
     item.doubtful.extend(learnt.warnings);
     let (marker, edited) = if edited { (None, marker) } else { (marker, None) };
-    let marked = unreadable || edited.is_some();
-    Ok(Some(Candidate { folder, kind, marker, edited, marked, facts, files, item, ready }))
+    let gives_way = unreadable || edited.is_some();
+    Ok(Some(Candidate { folder, kind, marker, edited, gives_way, facts, files, item, ready }))
 }
 
 async fn is_edited(store: &Store, folder: &RemotePath, marker: &Marker) -> Result<bool> {
@@ -443,16 +443,15 @@ async fn take_in(ctx: &Context, store: &Store, view: &mut View, candidate: &Cand
         view.state.models.get(&marker.model).map_or(marker.number, |model| model.next_number().max(marker.number));
     // What it took the place of, a log that was lost knew; this one never will.
     let replaces = None;
-    let pushed = Pushed { replaces, adopted: true, folder, set: map.fields(candidate.folder.name()), ..Pushed::of(&marker) };
+    let pushed =
+        Pushed { replaces, adopted: true, folder, set: map.fields(candidate.folder.name()), ..Pushed::of(&marker) };
     let Body::Pushed(mut pushed) = push::pushed_event(view, &marker, pushed) else {
         return Err(Error::internal("an adopted push is a push"));
     };
     pushed.number = number;
     log::append(ctx, store, view, Body::Pushed(pushed)).await?;
     match &candidate.edited {
-        Some(before) => {
-            let_go(ctx, store, view, (&before.model, &before.txn), (&marker.model, &marker.revision)).await
-        }
+        Some(before) => let_go(ctx, store, view, (&before.model, &before.txn), (&marker.model, &marker.revision)).await,
         None => Ok(()),
     }
 }
@@ -462,7 +461,7 @@ async fn mark(store: &Store, candidate: &Candidate, marker: &Marker) -> Result<(
     let folder = &candidate.folder.path;
     let path = folder.join(MARKER);
     // A marker that cannot be read, or whose content was edited away, gives way.
-    let mode = if candidate.marked { Mode::Replace } else { Mode::New };
+    let mode = if candidate.gives_way { Mode::Replace } else { Mode::New };
     let written = store.remote.write(&path, Source::Bytes(marker.to_bytes().into()), mode, Arc::new(NoMeter)).await;
     let written = written.map_err(|error| match error.kind() {
         Kind::Conflict => Error::conflict(format!("somebody else is taking {folder} in")).hint("modelkeep adopt"),
@@ -517,10 +516,8 @@ async fn let_go(
     let (id, revision) = (model.id.clone(), push.revision);
     let deployed = view.state.deployment_of(&id).is_some_and(|deployment| deployment.revision == revision);
     let was_shown = model.push_of(&revision).is_some_and(|shown| shown.txn == *before);
-    let kept = model
-        .pushes
-        .iter()
-        .any(|other| other.txn != *before && other.revision == revision && other.removed.is_none());
+    let kept =
+        model.pushes.iter().any(|other| other.txn != *before && other.revision == revision && other.removed.is_none());
     let labels = if kept { Vec::new() } else { model.labels_of(&revision) };
     if deployed && was_shown {
         let body = Body::Deployed { model: now.clone(), revision: *content, rollback: false };

@@ -249,9 +249,8 @@ impl Local {
         let connection = self.connection();
         let mut query =
             connection.prepare_cached("SELECT name, length(bytes) FROM events WHERE remote = ?1").map_err(failed)?;
-        let rows = query
-            .query_map([remote], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
-            .map_err(failed)?;
+        let rows =
+            query.query_map([remote], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))).map_err(failed)?;
         let mut sizes = BTreeMap::new();
         for row in rows {
             let (name, size) = row.map_err(failed)?;

@@ -121,11 +121,7 @@ impl Settings {
     }
 
     /// As [`Settings::resolve`] would, if `file` held `text`.
-    pub(crate) fn resolve_if(
-        env: &Env,
-        workspace: Option<&Workspace>,
-        changed: Option<(&Path, &str)>,
-    ) -> Result<Self> {
+    pub(crate) fn resolve_if(env: &Env, workspace: Option<&Workspace>, changed: Option<(&Path, &str)>) -> Result<Self> {
         let mut values: BTreeMap<&'static str, Value> = KNOWN
             .iter()
             .map(|known| (known.key, Value { text: known.default.to_owned(), origin: Origin::Default }))

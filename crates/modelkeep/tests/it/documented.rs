@@ -16,7 +16,7 @@ fn commands(text: &str) -> Vec<(usize, String)> {
             open = false;
         } else if runnable && !line.trim().is_empty() {
             match found.last_mut().filter(|_| open) {
-                Some((_, command)) => *command += &format!("\n{line}"),
+                Some((_, command)) => command.extend(["\n", line]),
                 None => found.push((number + 1, line.to_owned())),
             }
             // A loop or a quoted text goes on over several lines.
