@@ -32,7 +32,7 @@ use crate::learn::{self, Given, Material};
 use crate::log::{self, View};
 use crate::report::{Step, Wrote};
 use crate::store::Store;
-use crate::{project, push, staging, tree};
+use crate::{commit, project, staging, tree};
 
 /// What to adopt.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -445,7 +445,7 @@ async fn take_in(ctx: &Context, store: &Store, view: &mut View, candidate: &Cand
     let replaces = None;
     let pushed =
         Pushed { replaces, adopted: true, folder, set: map.fields(candidate.folder.name()), ..Pushed::of(&marker) };
-    let Body::Pushed(mut pushed) = push::pushed_event(view, &marker, pushed) else {
+    let Body::Pushed(mut pushed) = commit::pushed_event(view, &marker, pushed) else {
         return Err(Error::internal("an adopted push is a push"));
     };
     pushed.number = number;

@@ -19,7 +19,7 @@ use crate::context::Context;
 use crate::log::View;
 use crate::staging::{self, Staging};
 use crate::store::Store;
-use crate::{project, push, remove, tree};
+use crate::{commit, project, remove, tree};
 
 /// Where the right bytes of a file are.
 #[derive(Debug, Clone)]
@@ -65,10 +65,10 @@ pub async fn heal(
         ids,
         files,
     };
-    let marker_id = push::write_marker(store, &staging, &marker).await?;
+    let marker_id = commit::write_marker(store, &staging, &marker).await?;
     let ids = staging.folder.id.clone().zip(marker_id).map(|(folder, marker)| PushIds { folder, marker });
-    let body = |view: &View| push::pushed_event(view, &marker, Pushed { ids: ids.clone(), ..Pushed::of(&marker) });
-    if !push::move_and_commit(ctx, store, view, &staging, &marker, &body).await? {
+    let body = |view: &View| commit::pushed_event(view, &marker, Pushed { ids: ids.clone(), ..Pushed::of(&marker) });
+    if !commit::move_and_commit(ctx, store, view, &staging, &marker, &body).await? {
         return Err(Error::new(Kind::Unavailable, "a clean-up took the folder being built").hint("modelkeep repair"));
     }
     project::after(ctx, store, view, &[&model.id]).await?;

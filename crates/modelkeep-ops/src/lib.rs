@@ -4,6 +4,7 @@
 
 pub mod adopt;
 pub mod archive;
+mod commit;
 pub mod config;
 pub mod context;
 pub mod demo;

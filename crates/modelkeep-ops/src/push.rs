@@ -4,19 +4,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use bytes::Bytes;
 use jiff::SignedDuration;
 use modelkeep_core::digest::{RevisionId, Sha256, Txn};
-use modelkeep_core::event::{Body, Event, MAX_INLINE_EVENT, PushIds, Pushed};
+use modelkeep_core::event::{Body, PushIds, Pushed};
 use modelkeep_core::layout::{self, MARKER};
 use modelkeep_core::manifest::{FORMAT, Facts, Manifest, Marker, ModelKind};
 use modelkeep_core::name::{LATEST, Label, ModelId};
 use modelkeep_core::path::RemotePath;
 use modelkeep_core::registry::{Model, Push};
 use modelkeep_core::{Error, Kind, Result};
-use modelkeep_remote::{NoMeter, Object, Source};
+use modelkeep_remote::Object;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,10 +25,9 @@ use crate::local::{Begun, Local};
 use crate::log::{self, View};
 use crate::observe::{self, Directory, Filter};
 use crate::report::{Step, Wrote};
-use crate::rule::Rule;
 use crate::staging::{self, Filled, Staging};
 use crate::store::Store;
-use crate::{heal, lock, project, tree};
+use crate::{commit, heal, lock, project, tree};
 
 /// What to push, and what to say about it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -123,14 +120,15 @@ pub async fn push(ctx: &Context, request: Request) -> Result<Report> {
     let asked = parse(ctx, &request)?;
     let store = ctx.store().await?;
     let local = store.local(ctx)?;
-    let filter = Filter { include: request.include.clone(), exclude: request.exclude.clone() };
-    let mut directory = observe::directory(&ctx.absolute(&request.path), &filter, local)?;
+    let source = ctx.absolute(&request.path);
     let mut _alone = None;
     if !request.dry_run {
-        let name = format!("push {} {} {}", store.id(), asked.model, directory.root.display());
+        let name = format!("push {} {} {}", store.id(), asked.model, source.display());
         let who = format!("another push of {} to `{}` is at work", request.path.display(), asked.model);
         _alone = Some(lock::hold(ctx, local.folder(), &name, &who).await?);
     }
+    let filter = Filter { include: request.include.clone(), exclude: request.exclude.clone() };
+    let mut directory = observe::directory(&source, &filter, local)?;
     let mut learnt = learn::learn(Material::gather(&directory)?, &asked.given)?;
     if directory.empty_folders > 0 {
         let (n, s) = (directory.empty_folders, if directory.empty_folders == 1 { "" } else { "s" });
@@ -313,13 +311,13 @@ async fn store_content(
         let number = view.state.models.get(&asked.model).map_or(1, Model::next_number);
         let marker =
             marker(ctx, view, asked, kind, learnt, &staging, filled.manifest.clone(), filled.ids.clone(), number);
-        let marker_id = write_marker(store, &staging, &marker).await?;
+        let marker_id = commit::write_marker(store, &staging, &marker).await?;
         if request.verify {
             read_back(ctx, store, &staging, &filled).await?;
         }
         let ids = staging.folder.id.clone().zip(marker_id).map(|(folder, marker)| PushIds { folder, marker });
         let body = |view: &View| pushed(view, asked, &marker, ids.clone());
-        if move_and_commit(ctx, store, view, &staging, &marker, &body).await? {
+        if commit::move_and_commit(ctx, store, view, &staging, &marker, &body).await? {
             tree::remember_manifest(ctx, store, &marker.files)?;
             return Ok(Stored::Committed(staging.txn, filled.sent));
         }
@@ -363,16 +361,6 @@ fn marker(
     }
 }
 
-/// Writes the marker, once every file is there.
-pub(crate) async fn write_marker(store: &Store, staging: &Staging, marker: &Marker) -> Result<Option<String>> {
-    let folder = &staging.folder.path;
-    let path = folder.join(MARKER);
-    // An attempt that was taken over left its own marker, with its own transaction.
-    store.remote.delete(&Object::at(path.clone())).await?;
-    let source = Source::Bytes(Bytes::from(marker.to_bytes()));
-    Ok(staging::write_own(store, &path, source, Arc::new(NoMeter)).await?.id)
-}
-
 async fn read_back(ctx: &Context, store: &Store, staging: &Staging, filled: &Filled) -> Result<()> {
     ctx.observer.tell(Progress::Stage { name: "reading back", bytes: Some(filled.manifest.size()) });
     for file in filled.manifest.files() {
@@ -384,127 +372,6 @@ async fn read_back(ctx: &Context, store: &Store, staging: &Staging, filled: &Fil
         }
     }
     Ok(())
-}
-
-/// Look, move, reading back and event: within one hour, or from the look again. False: a clean-up was faster.
-pub(crate) async fn move_and_commit(
-    ctx: &Context,
-    store: &Store,
-    view: &mut View,
-    staging: &Staging,
-    marker: &Marker,
-    body: &(dyn Fn(&View) -> Body + Sync),
-) -> Result<bool> {
-    let (from, to) = (layout::staged(&marker.txn), layout::version(&marker.model, &marker.txn));
-    let look = Look::now(ctx, store);
-    match store.remote.find(&staging.folder).await? {
-        Some(entry) if entry.path == from || !store.keeps(Rule::LookBeforeMove) => {}
-        _ => return Ok(false),
-    }
-    if !store.keeps(Rule::FindableBeforeEvent) {
-        let prepared = log::prepare(ctx, store, view, body(view)).await?;
-        log::commit(ctx, store, view, prepared).await?;
-    }
-    store.local(ctx)?.mark_moving(&marker.txn)?;
-    match store.remote.rename(&staging.folder, &to).await {
-        Ok(()) => {}
-        Err(error) if error.kind() == Kind::NotFound => return Ok(false),
-        // Our own move, whose answer was lost: the reading back tells.
-        Err(error) if error.kind() == Kind::Conflict => {}
-        Err(error) => return Err(error),
-    }
-    commit_moved(ctx, store, view, &staging.folder, marker, body, look).await
-}
-
-/// Commits a push folder that was found in `versions/`, having been looked at just now.
-pub(crate) async fn commit_found(
-    ctx: &Context,
-    store: &Store,
-    view: &mut View,
-    folder: &Object,
-    marker: &Marker,
-    pushed: Pushed,
-    look: Look,
-) -> Result<bool> {
-    let body = |view: &View| pushed_event(view, marker, pushed.clone());
-    commit_moved(ctx, store, view, folder, marker, &body, look).await
-}
-
-/// Reads the moved folder back and writes the event, while the look at it is fresh.
-async fn commit_moved(
-    ctx: &Context,
-    store: &Store,
-    view: &mut View,
-    folder: &Object,
-    marker: &Marker,
-    body: &(dyn Fn(&View) -> Body + Sync),
-    mut look: Look,
-) -> Result<bool> {
-    let to = layout::version(&marker.model, &marker.txn);
-    // What the event depends on, files and names, is durable before it: one flush for all of it.
-    let mut paths: Vec<_> = marker.files.files().iter().map(|file| to.join_content(&file.path)).collect();
-    paths.push(to.join(MARKER));
-    match store.remote.flush(&paths).await {
-        Err(error) if error.kind() == Kind::NotFound => return Ok(false),
-        other => other?,
-    }
-    loop {
-        if store.keeps(Rule::ReadBack) && !whole(store, folder, &to, marker).await? {
-            return Ok(false);
-        }
-        *view = log::refresh(ctx, store).await?;
-        if view.has_txn(&marker.txn) {
-            return Ok(true);
-        }
-        let prepared = log::prepare(ctx, store, view, body(view)).await?;
-        if look.is_fresh() {
-            log::commit(ctx, store, view, prepared).await?;
-            return Ok(true);
-        }
-        // An hour is over: what was seen may be gone. Now `versions/` is right, the trash is not.
-        look = Look::now(ctx, store);
-        let now = store.remote.find(&Object { path: to.clone(), id: folder.id.clone() }).await?;
-        if now.is_none_or(|entry| entry.path != to) {
-            return Ok(false);
-        }
-    }
-}
-
-/// Whether the moved folder holds the marker and every file with its right size.
-async fn whole(store: &Store, folder: &Object, place: &RemotePath, marker: &Marker) -> Result<bool> {
-    let capabilities = store.remote.capabilities();
-    if capabilities.ids {
-        // A listing may be late; an id never is.
-        let now = store.remote.find(&Object { path: place.clone(), id: folder.id.clone() }).await?;
-        if now.is_none_or(|entry| entry.path != *place) {
-            return Ok(false);
-        }
-        for file in marker.files.files() {
-            let object = Object { path: place.join_content(&file.path), id: marker.ids.get(&file.path).cloned() };
-            let entry = store.remote.find(&object).await?;
-            if entry.is_none_or(|entry| {
-                entry.size != file.size
-                    || entry.path.below(place).is_none()
-                    || entry.sha256.is_some_and(|sha256| sha256 != file.sha256)
-            }) {
-                return Ok(false);
-            }
-        }
-        return Ok(true);
-    }
-    for wait in waits(capabilities.late_listings) {
-        tokio::time::sleep(wait).await;
-        if tree::compare(store, place, &marker.files).await?.is_whole() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// How long to wait before each look at a listing: once at once, and where listings may be late three times more.
-pub(crate) fn waits(late: bool) -> impl Iterator<Item = std::time::Duration> {
-    let more: &[u64] = if late { &[500, 1000, 2000] } else { &[] };
-    std::iter::once(0).chain(more.iter().copied()).map(std::time::Duration::from_millis)
 }
 
 /// Goes on with an earlier attempt that was stopped between its move and its event, if it holds this very content.
@@ -529,7 +396,7 @@ async fn resume_moved(
         let marker_id = store.remote.find(&Object::at(place.join(MARKER))).await?.and_then(|entry| entry.id);
         let ids = folder.id.clone().zip(marker_id).map(|(folder, marker)| PushIds { folder, marker });
         let body = |view: &View| pushed(view, asked, &marker, ids.clone());
-        if commit_moved(ctx, store, view, &folder, &marker, &body, Look::now(ctx, store)).await? {
+        if commit::commit_moved(ctx, store, view, &folder, &marker, &body, Look::now(ctx, store)).await? {
             return Ok(Some(begun.txn));
         }
     }
@@ -542,32 +409,9 @@ async fn resume_moved(
     Ok(None)
 }
 
-/// The event of a push: its manifest goes along while the event stays small.
-pub(crate) fn pushed_event(view: &View, marker: &Marker, pushed: Pushed) -> Body {
-    let mut pushed = pushed;
-    let model = view.state.models.get(&marker.model);
-    pushed.number = match pushed.replaces {
-        // What takes a damaged push's place is that push again.
-        Some(_) => marker.number,
-        None => model.map_or(1, Model::next_number),
-    };
-    pushed.manifest = Some(marker.files.clone());
-    let sized = Event {
-        format: FORMAT,
-        at: marker.at,
-        by: marker.by.clone(),
-        parents: view.heads.clone(),
-        body: Body::Pushed(Box::new(pushed.clone())),
-    };
-    if sized.to_bytes().len() > MAX_INLINE_EVENT {
-        pushed.manifest = None;
-    }
-    Body::Pushed(Box::new(pushed))
-}
-
 fn pushed(view: &View, asked: &Asked, marker: &Marker, ids: Option<PushIds>) -> Body {
     let pushed = Pushed { labels: asked.labels.clone(), set: asked.set.clone(), ids, ..Pushed::of(marker) };
-    pushed_event(view, marker, pushed)
+    commit::pushed_event(view, marker, pushed)
 }
 
 /// When the newest push is nowhere on the store any more, the directory that has its content makes it whole.

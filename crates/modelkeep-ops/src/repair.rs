@@ -23,7 +23,7 @@ use crate::log::{self, View};
 use crate::report::{Step, Wrote};
 use crate::store::Store;
 use crate::verify::{self, Damage};
-use crate::{project, push, remove, staging, tree};
+use crate::{commit, project, remove, staging, tree};
 
 /// What to repair.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -415,7 +415,7 @@ async fn commit(ctx: &Context, store: &Store, view: &mut View, folder: Object, m
     if folder.path != place {
         tree::relocate(store, &folder, &marker.txn, &place).await?;
     }
-    let committed = push::commit_found(ctx, store, view, &folder, marker, Pushed::of(marker), look).await?;
+    let committed = commit::commit_found(ctx, store, view, &folder, marker, Pushed::of(marker), look).await?;
     if committed {
         return Ok(());
     }
