@@ -102,7 +102,7 @@ impl Server {
     pub fn start(options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))?;
         listener.set_nonblocking(true)?;
-        let app = Arc::new(open(&options, listener.local_addr()?.port())?);
+        let app = Arc::new(open(options, listener.local_addr()?.port())?);
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("fake-drive").enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&app);
@@ -115,13 +115,6 @@ impl Server {
     /// `http://127.0.0.1:PORT`
     pub fn url(&self) -> &str {
         &self.app.url
-    }
-
-    /// Waits until it is stopped, which from this thread means for ever.
-    pub fn wait(mut self) {
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 
     /// Breaks all connections and ends.
@@ -209,7 +202,7 @@ fn milliseconds(latency: Duration) -> u64 {
     u64::try_from(latency.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn open(options: &Options, port: u16) -> io::Result<App> {
+fn open(options: Options, port: u16) -> io::Result<App> {
     let clock = Clock::default();
     let (mut state, contents) = match &options.state {
         None => (State::open(options.seed, None)?, Contents::temporary()?),
@@ -225,11 +218,11 @@ fn open(options: &Options, port: u16) -> io::Result<App> {
         state.account(account, clock.now())?;
     }
     let mut oauth = OAuth::default();
-    oauth.secrets = options.clients.iter().cloned().collect();
+    oauth.first_account = options.accounts.into_iter().next();
+    oauth.secrets = options.clients.into_iter().collect();
     oauth.refresh_lifetime = options.refresh_lifetime;
-    oauth.first_account = options.accounts.first().cloned();
     Ok(App {
-        url: options.url.clone().unwrap_or_else(|| format!("http://127.0.0.1:{port}")),
+        url: options.url.unwrap_or_else(|| format!("http://127.0.0.1:{port}")),
         quota: options.quota,
         latency_ms: AtomicU64::new(milliseconds(options.latency)),
         state: Mutex::new(state),
@@ -238,7 +231,7 @@ fn open(options: &Options, port: u16) -> io::Result<App> {
         pages: files::Pages::default(),
         oauth: Mutex::new(oauth),
         clock,
-        faults: Faults::new(options.faults.clone(), options.seed),
+        faults: Faults::new(options.faults, options.seed),
         log: call::Log::default(),
     })
 }

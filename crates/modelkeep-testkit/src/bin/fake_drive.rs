@@ -9,8 +9,8 @@ use modelkeep_testkit::drive::{Fault, Options, Server};
 
 /// A Google Drive (API v3) on this machine, for tests.
 ///
-/// Faults: KIND[:ARGUMENT][:PROBABILITY][*TIMES][@CALL], with the kinds rate-limit, 5xx, cut-after:BYTES,
-/// lost-response, slow:BYTES_PER_SECOND, stall, session-expired, checksum-late:LOOKS, listing-late:LISTINGS, short-page,
+/// Faults: `KIND[:ARGUMENT][:PROBABILITY][*TIMES][@CALL]`, with the kinds rate-limit, 5xx, cut-after:BYTES,
+/// lost-response, slow:RATE, stall, session-expired, checksum-late:LOOKS, listing-late:LISTINGS, short-page,
 /// quota-full, token-expired-after:REQUESTS. `lost-response:1*2@files.create` loses the answers of two creates.
 #[derive(Debug, Parser)]
 #[command(version, verbatim_doc_comment)]
@@ -62,6 +62,23 @@ fn main() -> io::Result<()> {
     writeln!(out, "listening on {}", server.url())?;
     // Whoever started it reads this line through a pipe.
     out.flush()?;
-    server.wait();
+    asked_to_stop()?;
+    server.stop();
     Ok(())
+}
+
+/// Ctrl-C or a polite kill; what is temporary is then removed.
+fn asked_to_stop() -> io::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        #[cfg(unix)]
+        {
+            let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+            tokio::select! {
+                ended = tokio::signal::ctrl_c() => ended,
+                _ = end.recv() => Ok(()),
+            }
+        }
+        #[cfg(not(unix))]
+        tokio::signal::ctrl_c().await
+    })
 }

@@ -35,8 +35,8 @@ fn units(name: &str) -> u32 {
     match name {
         "files.list" | "changes.list" | "drives.list" | "permissions.list" | "revisions.list" => 100,
         "files.download" | "revisions.download" => 200,
-        "files.create" | "files.copy" | "files.update" | "upload.create" | "upload.update" => 50,
-        "permissions.update" | "revisions.update" | "drives.update" => 50,
+        "files.create" | "files.copy" | "files.update" | "upload.create" | "upload.update" | "permissions.update"
+        | "revisions.update" | "drives.update" => 50,
         "upload.chunk" | "upload.probe" | "upload.cancel" => 0,
         name if name.starts_with("oauth.") || name == "unknown" => 0,
         _ => 5,

@@ -14,8 +14,8 @@ pub struct ApiError {
     pub status: StatusCode,
     pub reason: &'static str,
     pub message: String,
-    location: Option<(&'static str, String)>,
-    header: Option<(HeaderName, String)>,
+    location: Option<Box<(&'static str, String)>>,
+    header: Option<Box<(HeaderName, String)>>,
     plain: bool,
 }
 
@@ -81,12 +81,12 @@ impl ApiError {
     }
 
     pub fn at(mut self, kind: &'static str, name: &str) -> Self {
-        self.location = Some((kind, name.to_owned()));
+        self.location = Some(Box::new((kind, name.to_owned())));
         self
     }
 
     pub fn with_header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
-        self.header = Some((name, value.into()));
+        self.header = Some(Box::new((name, value.into())));
         self
     }
 
@@ -102,7 +102,7 @@ impl ApiError {
         error.insert("domain".into(), self.domain().into());
         error.insert("reason".into(), self.reason.into());
         error.insert("message".into(), self.message.clone().into());
-        if let Some((kind, name)) = &self.location {
+        if let Some((kind, name)) = self.location.as_deref() {
             error.insert("locationType".into(), (*kind).into());
             error.insert("location".into(), name.clone().into());
         }
@@ -129,7 +129,7 @@ impl IntoResponse for ApiError {
         };
         let mut response = (self.status, text).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-        if let Some((name, value)) = self.header
+        if let Some((name, value)) = self.header.map(|header| *header)
             && let Ok(value) = HeaderValue::from_str(&value)
         {
             response.headers_mut().insert(name, value);

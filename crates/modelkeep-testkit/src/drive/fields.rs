@@ -154,9 +154,12 @@ fn read_schema(text: &str) -> HashMap<String, HashMap<String, Shape>> {
     let mut resources: HashMap<String, String> = HashMap::new();
     let mut name = "";
     for line in text.lines().filter(|line| !line.starts_with('#')) {
-        match line.strip_suffix(" =") {
-            Some(next) => name = next,
-            None => *resources.entry(name.to_owned()).or_default() += &format!(" {}", line.trim()),
+        if let Some(next) = line.strip_suffix(" =") {
+            name = next;
+        } else {
+            let fields = resources.entry(name.to_owned()).or_default();
+            fields.push(' ');
+            fields.push_str(line.trim());
         }
     }
     resources.into_iter().map(|(name, fields)| (name, read_fields(&mut fields.chars().peekable()))).collect()

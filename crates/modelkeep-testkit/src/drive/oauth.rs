@@ -74,7 +74,15 @@ struct Device {
     client: String,
     scopes: Vec<String>,
     until: Timestamp,
-    outcome: Option<Option<Caller>>,
+    answer: Consented,
+}
+
+/// What the person at the other device said.
+#[derive(Debug, Clone)]
+enum Consented {
+    NotYet,
+    No,
+    Yes(Caller),
 }
 
 pub fn routes() -> Router<Arc<App>> {
@@ -300,7 +308,7 @@ async fn device_code(Extract(app): Extract<Arc<App>>, Form(form): Fields) -> Res
         "interval": 1,
     });
     let until = app.now() + DEVICE_LIFETIME;
-    app.oauth().devices.insert(code, Device { user_code, client, scopes, until, outcome: None });
+    app.oauth().devices.insert(code, Device { user_code, client, scopes, until, answer: Consented::NotYet });
     Json(answer).into_response()
 }
 
@@ -315,7 +323,8 @@ async fn device_page(Extract(app): Extract<Arc<App>>, params: Params) -> Respons
         return (StatusCode::NOT_FOUND, "Wrong code").into_response();
     };
     let (client, scopes) = (device.client.clone(), device.scopes.clone());
-    device.outcome = Some((!denied).then(|| Caller { account, client, scopes, login }));
+    let caller = Caller { account, client, scopes, login };
+    device.answer = if denied { Consented::No } else { Consented::Yes(caller) };
     "You may close this window.".into_response()
 }
 
@@ -329,10 +338,12 @@ fn from_device(app: &App, form: &HashMap<String, String>) -> Response<Body> {
     if device.until <= now {
         return refused(StatusCode::BAD_REQUEST, "expired_token", "Bad Request");
     }
-    match device.outcome.clone() {
-        None => refused(StatusCode::PRECONDITION_REQUIRED, "authorization_pending", "Precondition Required"),
-        Some(None) => refused(StatusCode::FORBIDDEN, "access_denied", "Forbidden"),
-        Some(Some(caller)) => {
+    match device.answer.clone() {
+        Consented::NotYet => {
+            refused(StatusCode::PRECONDITION_REQUIRED, "authorization_pending", "Precondition Required")
+        }
+        Consented::No => refused(StatusCode::FORBIDDEN, "access_denied", "Forbidden"),
+        Consented::Yes(caller) => {
             oauth.devices.remove(code);
             drop(oauth);
             app.granted(caller, true)
@@ -364,15 +375,12 @@ fn unpercent(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
         let code = (*first == b'%').then(|| after.get(..2)).flatten().and_then(|two| hex::decode(two).ok());
-        match code {
-            Some(code) => {
-                bytes.extend(code);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(if *first == b'+' { b' ' } else { *first });
-                rest = after;
-            }
+        if let Some(code) = code {
+            bytes.extend(code);
+            rest = &after[2..];
+        } else {
+            bytes.push(if *first == b'+' { b' ' } else { *first });
+            rest = after;
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()

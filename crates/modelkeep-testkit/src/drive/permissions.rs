@@ -87,7 +87,7 @@ async fn create(
     let permission = Permission::new(grantee(&wanted)?, role);
     check_role(&item, role, &params)?;
     if role == Role::Owner {
-        return transfer(&app, &mut state, &caller, item, permission, &mask);
+        return transfer(&app, &mut state, &caller, item, &permission, &mask);
     }
     match item.permissions.iter_mut().find(|known| known.id == permission.id) {
         // An owner stays one.
@@ -134,7 +134,7 @@ fn transfer(
     state: &mut State,
     caller: &Caller,
     mut item: Item,
-    permission: Permission,
+    permission: &Permission,
     mask: &super::fields::Mask,
 ) -> Answer {
     let Grantee::User(email) = &permission.to else {
@@ -150,7 +150,7 @@ fn transfer(
         known.role = known.role.min(Role::Writer);
     }
     item.permissions.push(permission.clone());
-    let shown = resource::permission(state, caller, &item, &permission);
+    let shown = resource::permission(state, caller, &item, permission);
     state.put(item, app.now())?;
     Ok(reply(mask, shown))
 }
@@ -176,7 +176,7 @@ async fn update(
     let shown = known.clone();
     check_role(&item, role, &params)?;
     if role == Role::Owner {
-        return transfer(&app, &mut state, &caller, item, shown, &mask);
+        return transfer(&app, &mut state, &caller, item, &shown, &mask);
     }
     let shown = resource::permission(&state, &caller, &item, &shown);
     state.put(item, app.now())?;

@@ -153,10 +153,10 @@ pub fn order(text: &str) -> Result<Vec<(String, bool)>> {
     let keys = text.split(',').map(str::trim).filter(|key| !key.is_empty());
     keys.map(|key| {
         let (name, backwards) = key.strip_suffix(" desc").map_or((key, false), |name| (name.trim(), true));
-        match KEYS.contains(&name) {
-            true => Ok((name.to_owned(), backwards)),
-            false => Err(ApiError::parameter("invalid", "orderBy", "Invalid Value")),
+        if !KEYS.contains(&name) {
+            return Err(ApiError::parameter("invalid", "orderBy", "Invalid Value"));
         }
+        Ok((name.to_owned(), backwards))
     })
     .collect()
 }

@@ -109,7 +109,9 @@ impl State {
             let records = journal::read(file)?;
             // Ids must not come a second time.
             state.random = Random::new(seed ^ (records.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            records.into_iter().for_each(|record| state.apply(record));
+            for record in records {
+                state.apply(record);
+            }
             state.journal = Some(Journal::append_to(file)?);
         }
         Ok(state)

@@ -73,7 +73,7 @@ async fn upload(app: Arc<App>, target: Target, request: Request) -> Answer {
             let mut writer = app.contents.writer();
             let mut pieces = body.into_data_stream();
             while let Some(piece) = pieces.next().await {
-                writer.write(piece.map_err(broken)?).await?;
+                writer.write(piece.map_err(|error| broken(&error))?).await?;
             }
             let kind = text(&parts.headers, header::CONTENT_TYPE).map(str::to_owned);
             let content = writer.finish().await?;
@@ -102,11 +102,11 @@ fn finish(
 }
 
 async fn whole(body: Body) -> Result<bytes::Bytes> {
-    axum::body::to_bytes(body, MULTIPART).await.map_err(broken)
+    axum::body::to_bytes(body, MULTIPART).await.map_err(|error| broken(&error))
 }
 
 /// The connection broke, or the body is larger than it may be; nobody hears of the former.
-fn broken(error: axum::Error) -> ApiError {
+fn broken(error: &axum::Error) -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "uploadTooLarge", error.to_string())
 }
 

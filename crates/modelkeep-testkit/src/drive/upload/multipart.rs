@@ -49,19 +49,19 @@ fn parts(boundary: &str, body: &Bytes) -> Option<Vec<Part>> {
         let start = find(body, line_end, at)? + line_end.len();
         // An empty part's delimiter begins with the line end of the blank line before it.
         let end = find(body, &next, start - line_end.len())?;
-        parts.push(part(body.slice(start..end.max(start)), line_end)?);
+        parts.push(part(&body.slice(start..end.max(start)), line_end)?);
         at = end + next.len();
     }
     Some(parts)
 }
 
 /// Headers, a blank line, the content.
-fn part(bytes: Bytes, line_end: &[u8]) -> Option<Part> {
+fn part(bytes: &Bytes, line_end: &[u8]) -> Option<Part> {
     let blank = [line_end, line_end].concat();
     let (head, body) = if bytes.starts_with(line_end) {
         (Bytes::new(), bytes.slice(line_end.len()..))
     } else {
-        match find(&bytes, &blank, 0) {
+        match find(bytes, &blank, 0) {
             Some(end) => (bytes.slice(..end), bytes.slice(end + blank.len()..)),
             // Headers, the blank line, and no content: the delimiter took the last line end.
             None if bytes.ends_with(line_end) => (bytes.clone(), Bytes::new()),
