@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tower_service::Service as _;
 
 use super::app::App;
@@ -31,6 +31,9 @@ use super::fault::{Fate, Refusal, Says, Stall};
 /// With a body larger than this still to come, an error goes out at once; else the rest is read first, so that the
 /// client sees the answer and not a broken connection.
 const READ_OUT: u64 = 16 << 20;
+
+/// … unless it does not come: its client may be gone.
+const SILENCE: Duration = Duration::from_millis(200);
 
 /// Slow bodies go out in pieces of this.
 const PIECE: usize = 16 << 10;
@@ -196,7 +199,7 @@ impl Source {
             return;
         }
         let mut rest = Body::new(self.clone()).into_data_stream();
-        while let Some(Ok(_)) = rest.next().await {}
+        while let Ok(Some(Ok(_))) = timeout(SILENCE, rest.next()).await {}
     }
 }
 
