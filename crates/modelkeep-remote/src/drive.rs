@@ -73,9 +73,7 @@ impl Default for Endpoints {
             token: own("https://oauth2.googleapis.com/token"),
             device: own("https://oauth2.googleapis.com/device/code"),
             revoke: own("https://oauth2.googleapis.com/revoke"),
-            metadata: own(
-                "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token",
-            ),
+            metadata: own("http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token"),
         }
     }
 }

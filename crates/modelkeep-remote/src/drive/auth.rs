@@ -178,6 +178,11 @@ mod tests {
     #[test]
     fn a_secret_is_not_printed() {
         let secret = Secret::new("hush");
-        assert_eq!(format!("{secret} {secret:?} {:?}", Token { secret: secret.clone(), lifetime: None }).matches("hush").count(), 0);
+        assert_eq!(
+            format!("{secret} {secret:?} {:?}", Token { secret: secret.clone(), lifetime: None })
+                .matches("hush")
+                .count(),
+            0
+        );
     }
 }

@@ -18,8 +18,8 @@ use crate::drive::auth::Auth;
 
 /// The most that Drive lists at once, and the most ids it makes at once.
 const PAGE: u32 = 1000;
-/// Google refuses longer waits for a copy of a large file than other calls take.
-const COPY: std::time::Duration = std::time::Duration::from_secs(600);
+/// A copy of a large file may take ten minutes where other calls take half a minute at most.
+const COPY: u32 = 20;
 
 /// Drive's calls.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ impl Client {
         let path = format!("files/{from}/copy");
         let url = self.url(&path, &[("supportsAllDrives", "true"), ("fields", wire::FILE)])?;
         let mut request = Request::new(Method::POST, url, cost::WRITE, doing).json(&metadata.value());
-        request.within = Some(COPY);
+        request.patience = COPY;
         self.call(request).await
     }
 

@@ -222,13 +222,7 @@ async fn open(to: PathBuf) -> Result<(u64, File)> {
 }
 
 /// Hashes what is there, then writes and hashes what comes; the whole file's size and digest.
-fn write(
-    mut file: File,
-    path: &Path,
-    have: u64,
-    mut frames: Receiver<Bytes>,
-    gauge: &Gauge,
-) -> Result<(u64, Sha256)> {
+fn write(mut file: File, path: &Path, have: u64, mut frames: Receiver<Bytes>, gauge: &Gauge) -> Result<(u64, Sha256)> {
     let mut hasher = sha2::Sha256::new();
     let mut buffer = vec![0; 256 << 10];
     let mut at = 0;

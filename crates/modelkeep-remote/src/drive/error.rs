@@ -95,7 +95,8 @@ impl Refusal {
             Ok(Body { error: Shape::Word(word) }) => (vec![word], String::new()),
             Err(_) => (Vec::new(), String::new()),
         };
-        let size = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok()?.strip_prefix("bytes */")?.parse().ok());
+        let size =
+            headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok()?.strip_prefix("bytes */")?.parse().ok());
         Self { status, reasons, message, retry_after: retry_after(headers), size, doing: doing.to_owned() }
     }
 
@@ -142,7 +143,8 @@ impl Refusal {
             "myDriveHierarchyDepthLimitExceeded",
             "teamDriveHierarchyTooDeep",
         ];
-        const SCOPE: &[&str] = &["appNotAuthorizedToFile", "ACCESS_TOKEN_SCOPE_INSUFFICIENT", "insufficientPermissions"];
+        const SCOPE: &[&str] =
+            &["appNotAuthorizedToFile", "ACCESS_TOKEN_SCOPE_INSUFFICIENT", "insufficientPermissions"];
         if self.says_any(&["invalid_grant"]) {
             return (
                 Kind::Auth,
@@ -153,12 +155,16 @@ impl Refusal {
             401 => (Kind::Auth, Some(HINT_LOGIN)),
             403 if self.says("storageQuotaExceeded") && self.message.contains("Service Account") => (
                 Kind::Quota,
-                Some("a service account owns no space: modelkeep login gdrive with your own account, or use a shared drive"),
+                Some(
+                    "a service account owns no space: modelkeep login gdrive with your own account, or use a shared drive",
+                ),
             ),
             403 if self.says_any(FULL) => {
                 (Kind::Quota, Some("make room (modelkeep prune --dry-run; empty Drive's trash), then run it again"))
             }
-            403 if self.says_any(LIMITS) => (Kind::Quota, Some("modelkeep prune --dry-run (Drive limits items per folder and account)")),
+            403 if self.says_any(LIMITS) => {
+                (Kind::Quota, Some("modelkeep prune --dry-run (Drive limits items per folder and account)"))
+            }
             403 if self.says("dailyLimitExceeded") => {
                 (Kind::Quota, Some("the project's daily limit is used up: run it again tomorrow"))
             }
@@ -170,13 +176,15 @@ impl Refusal {
                 Some("if this lasts, the 750 GB a day are used up: run it again tomorrow; what was sent stays"),
             ),
             403 if self.advice() == Advice::SlowDown => (Kind::Unavailable, Some("run it again in a few minutes")),
-            403 if self.says("accessNotConfigured") => {
-                (Kind::Auth, Some("turn the Google Drive API on in your project: https://console.cloud.google.com/apis/library/drive.googleapis.com"))
-            }
-            403 if self.says_any(SCOPE) => (
+            403 if self.says("accessNotConfigured") => (
                 Kind::Auth,
-                Some("modelkeep login gdrive --scope drive (drive.file sees only what this client made)"),
+                Some(
+                    "turn the Google Drive API on in your project: https://console.cloud.google.com/apis/library/drive.googleapis.com",
+                ),
             ),
+            403 if self.says_any(SCOPE) => {
+                (Kind::Auth, Some("modelkeep login gdrive --scope drive (drive.file sees only what this client made)"))
+            }
             403 if self.says("cannotDownloadAbusiveFile") => {
                 (Kind::Auth, Some("Drive took the file for malware; its owner can download it in the browser"))
             }
@@ -226,7 +234,8 @@ mod tests {
 
     fn of_reason(status: u16, reason: &str) -> Refusal {
         let first = r#"{"domain":"global","reason":"other"}"#;
-        let body = format!(r#"{{"error":{{"errors":[{first},{{"reason":"{reason}"}}],"code":{status},"message":"m"}}}}"#);
+        let body =
+            format!(r#"{{"error":{{"errors":[{first},{{"reason":"{reason}"}}],"code":{status},"message":"m"}}}}"#);
         refusal(status, &body)
     }
 
@@ -273,7 +282,7 @@ mod tests {
         let of = |text: &str| retry_after(&[(RETRY_AFTER, text.parse().unwrap())].into_iter().collect());
         assert_eq!(of("7"), Some(Duration::from_secs(7)));
         assert_eq!(of("Fri, 01 Jan 1999 00:00:00 GMT"), None);
-        assert!(of("Fri, 01 Jan 2999 00:00:00 GMT").is_some());
+        assert!(of("Tue, 01 Jan 2999 00:00:00 GMT").is_some());
         assert_eq!(of("soon"), None);
     }
 }

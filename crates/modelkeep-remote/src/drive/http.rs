@@ -23,8 +23,6 @@ use super::limit::Limiter;
 use crate::layer::Retry;
 use crate::remote::Meter;
 
-/// A call to Drive answers within this, or it is broken off. Copies of large files take longer.
-const CALL: Duration = Duration::from_secs(60);
 const CONNECT: Duration = Duration::from_secs(20);
 /// A longer `Retry-After` is an error, not a wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -68,8 +66,8 @@ pub(super) struct Request {
     pub media: bool,
     /// What to say when it fails: `looking at models/v1`.
     pub doing: String,
-    /// Within which the whole of it must be over; `None`: as long as bytes flow.
-    pub within: Option<Duration>,
+    /// How many times as long as others it may take: Drive copies a large file while we wait.
+    pub patience: u32,
 }
 
 /// What a request carries.
@@ -78,7 +76,13 @@ pub(super) enum Payload {
     Nothing,
     Bytes(&'static str, Bytes),
     /// Content between what comes before and after it; the gauge is told of the content.
-    Around { kind: String, before: Bytes, content: Bytes, after: Bytes, gauge: Arc<Gauge> },
+    Around {
+        kind: String,
+        before: Bytes,
+        content: Bytes,
+        after: Bytes,
+        gauge: Arc<Gauge>,
+    },
 }
 
 /// An answer, all of it.
@@ -99,7 +103,7 @@ impl Request {
             units,
             media: false,
             doing: doing.into(),
-            within: Some(CALL),
+            patience: 1,
         }
     }
 
@@ -263,14 +267,13 @@ impl Http {
             let body = response.bytes().await.map_err(|error| broken(&request.doing, error))?;
             Ok(Answer { status, headers, body })
         };
-        match (request.gauge(), request.within) {
-            (Some(gauge), _) => gauge.watch(self.stall, &request.doing, work).await,
-            (None, Some(within)) => match tokio::time::timeout(within, work).await {
-                Ok(done) => done,
-                Err(_) => Err(Failure::Broken(silent(&request.doing, within))),
-            },
-            (None, None) => work.await,
+        if let Some(gauge) = request.gauge() {
+            return gauge.watch(self.stall, &request.doing, work).await;
         }
+        // An answer is small: all of it comes while a transfer may be silent, or it is broken off.
+        let within = self.stall * request.patience;
+        let answered = tokio::time::timeout(within, work).await;
+        answered.unwrap_or_else(|_| Err(Failure::Broken(silent(&request.doing, within))))
     }
 
     /// Sends a request once, or twice if the token was stale. What comes back is no refusal (308 is none).

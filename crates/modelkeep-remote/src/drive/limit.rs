@@ -87,7 +87,8 @@ impl Bucket {
         self.units = (self.units + grown).min(BURST);
         self.filled = now;
         if self.units < units {
-            return Some(Duration::from_secs_f64((units - self.units) / UNITS_A_SECOND));
+            // Timers are no finer, and a wait that rounds to nothing would never end.
+            return Some(Duration::from_secs_f64((units - self.units) / UNITS_A_SECOND).max(Duration::from_millis(1)));
         }
         self.units -= units;
         self.spent.calls += 1;

@@ -347,7 +347,8 @@ impl Mirror {
             let Some(node) = self.nodes.remove(&id) else { continue };
             self.unname(&(node.parent, node.name), &id);
             if node.body == Body::Folder {
-                self.looked.retain(|look, _| !matches!(look, Look::All(folder) | Look::Name(folder, _) if *folder == id));
+                self.looked
+                    .retain(|look, _| !matches!(look, Look::All(folder) | Look::Name(folder, _) if *folder == id));
                 gone.extend(self.nodes.values().filter(|child| child.parent == id).map(|child| child.id.clone()));
             }
         }

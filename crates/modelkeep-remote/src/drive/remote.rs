@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use modelkeep_core::path::RemotePath;
 use modelkeep_core::{Error, Kind, Result};
 
+use super::Options;
 use super::auth::Auth;
 use super::client::{Client, Metadata, quoted};
 use super::download::Download;
@@ -24,7 +25,6 @@ use super::limit::Spent;
 use super::mirror::{Body, Mirror, Node};
 use super::wire;
 use super::write::{Write, taken};
-use super::Options;
 use crate::remote::{
     Capabilities, Copied, Entry, EntryKind, Inline, Meter, Mode, Object, PointerKind, Remote, Source, Transferred,
     Usage, Written,
@@ -237,7 +237,11 @@ impl DriveRemote {
             Err(failure) if failure.is(404) => Err(self.failed(failure, &node.id, to)),
             Err(failure) if failure.is(403) && from_to.is_some() => {
                 let now = self.tree.client.get(&node.id, doing).await?;
-                if now.is_some_and(|file| file.parents.contains(&node.parent)) { Err(failure.into()) } else { Ok(false) }
+                if now.is_some_and(|file| file.parents.contains(&node.parent)) {
+                    Err(failure.into())
+                } else {
+                    Ok(false)
+                }
             }
             Err(failure) => Err(failure.into()),
         }

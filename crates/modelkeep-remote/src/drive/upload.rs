@@ -88,9 +88,9 @@ impl Upload<'_> {
         request.headers.insert("x-upload-content-length", HeaderValue::from(size));
         let answer = self.client.http.send(&request).await?;
         let location = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
-        location.map(Secret::new).ok_or_else(|| {
-            Failure::Stopped(Error::internal(format!("{}: Drive began no upload session", self.doing)))
-        })
+        location
+            .map(Secret::new)
+            .ok_or_else(|| Failure::Stopped(Error::internal(format!("{}: Drive began no upload session", self.doing))))
     }
 
     /// In parts, in a session that was begun. Goes on where the session stands, whatever breaks; a session that is gone

@@ -52,11 +52,8 @@ impl Write<'_> {
         let folders = self.folders(mode).await?;
         let name = self.path.name();
         let _one = self.tree.lock(&folders[0], name).await;
-        let standing = if mode == Mode::New {
-            self.tree.standing(&folders, name).await?
-        } else {
-            self.tree.at(self.path).await?
-        };
+        let standing =
+            if mode == Mode::New { self.tree.standing(&folders, name).await? } else { self.tree.at(self.path).await? };
         let place = self.place(&folders[0], &standing, mode)?;
         self.send(origin, place, matches!(source, Source::Bytes(_))).await
     }
@@ -184,8 +181,9 @@ impl Write<'_> {
             if let Place::New { .. } = place {
                 self.tree.client.delete(&file.id, &format!("taking away {}", self.path)).await?;
             }
-            return Err(Error::integrity(format!("{} arrived with other bytes than were sent", self.path))
-                .hint("run it again"));
+            return Err(
+                Error::integrity(format!("{} arrived with other bytes than were sent", self.path)).hint("run it again")
+            );
         }
         self.tree.mirror().wrote(&file);
         Ok(Written { id: Some(file.id), size, sha256 })

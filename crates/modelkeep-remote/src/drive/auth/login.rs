@@ -270,7 +270,9 @@ mod tests {
     fn a_pasted_address_must_be_of_this_login() {
         let good = "http://127.0.0.1:1234/?state=s&code=4%2Fabc&scope=x";
         assert_eq!(paste(good, "s").unwrap().reveal(), "4/abc");
-        for bad in [good.replace("state=s", "state=t").as_str(), "http://127.0.0.1/?state=s&error=access_denied", "4/abc"] {
+        for bad in
+            [good.replace("state=s", "state=t").as_str(), "http://127.0.0.1/?state=s&error=access_denied", "4/abc"]
+        {
             let error = paste(bad, "s").unwrap_err();
             assert_eq!(error.kind(), Kind::Auth);
             assert!(!error.full_message().contains("abc"), "{error}");

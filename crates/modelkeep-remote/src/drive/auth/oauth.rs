@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn only_desktop_clients_are_taken() {
-        let desktop = r#"{"installed":{"client_id":"a.apps","client_secret":"s","redirect_uris":["http://localhost"]}}"#;
+        let desktop =
+            r#"{"installed":{"client_id":"a.apps","client_secret":"s","redirect_uris":["http://localhost"]}}"#;
         assert_eq!(OAuthClient::from_json(desktop).unwrap().client_id, "a.apps");
         for wrong in [r#"{"web":{"client_id":"a"}}"#, "{}", "no json"] {
             assert!(OAuthClient::from_json(wrong).unwrap_err().hint_text().is_some(), "{wrong}");

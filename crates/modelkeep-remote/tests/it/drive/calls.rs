@@ -1,11 +1,13 @@
 //! What operations cost in calls.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use modelkeep_core::Kind;
 use modelkeep_remote::drive::{Options, find_folders};
-use modelkeep_remote::{EntryKind, Inline, Mode, NoMeter, Object, Remote};
+use modelkeep_remote::{Inline, Mode, NoMeter, Object, Remote};
 use tempfile::TempDir;
 
 use super::{another, auth, local, options, root, server};
@@ -110,7 +112,7 @@ async fn copies_of_known_files_cost_a_call_each() {
 async fn what_another_client_does_is_seen() {
     let server = server();
     let ours = root(&server).await;
-    let quick = Options { fresh: std::time::Duration::ZERO, ..options(&server) };
+    let quick = Options { fresh: Duration::ZERO, ..options(&server) };
     let theirs = another(&server, ours.id(), quick).await;
     let written = write(&ours, "dir/file", b"one", Mode::New).await.unwrap();
     let object = Object { path: path("dir/file"), id: written.id };
@@ -130,28 +132,37 @@ async fn what_another_client_does_is_seen() {
 async fn equal_names_stand_together_and_a_path_means_all_of_them() {
     let server = server();
     let ours = root(&server).await;
-    let quick = || Options { fresh: std::time::Duration::ZERO, ..options(&server) };
-    let theirs = another(&server, ours.id(), quick()).await;
-    // Each knows the folder as empty when it writes.
-    ours.create_dir(&path("log")).await.unwrap();
-    for (remote, content) in [(&ours, b"ours"), (&theirs, b"them")] {
-        remote.list(&path(""), Inline::No).await.unwrap();
-        write(remote, &format!("log/{}", content[0]), content, Mode::New).await.unwrap();
+    let (zero, hour) = (Duration::ZERO, Duration::from_secs(3600));
+    let careful = || Options { fresh: zero, settle: hour, ..options(&server) };
+    let theirs = another(&server, ours.id(), careful()).await;
+    server.fault("listing-late:2").unwrap();
+    for (remote, content) in [(&ours, "1"), (&theirs, "2")] {
+        write(remote, "same", content.as_bytes(), Mode::New).await.unwrap();
+        write(remote, &format!("log/{content}"), content.as_bytes(), Mode::New).await.unwrap();
     }
-    server.fault("listing-late:9").unwrap();
-    let (one, two) = (write(&ours, "same", b"1", Mode::New).await, write(&theirs, "same", b"2", Mode::New).await);
-    server.clear_faults();
-    one.unwrap();
-    if two.is_ok() {
-        let fresh = another(&server, ours.id(), quick()).await;
-        assert_eq!(kind(fresh.delete(&Object::at(path("same"))).await), Kind::Conflict);
-        assert_eq!(kind(fresh.rename(&Object::at(path("same")), &path("to")).await), Kind::Conflict);
-        let entries = fresh.list(&path(""), Inline::No).await.unwrap();
-        let same: Vec<_> = entries.iter().filter(|entry| entry.name() == "same").collect();
-        assert_eq!(same.len(), 2);
-        fresh.rename(&same[1].object(), &path("to")).await.unwrap();
-        assert_eq!(fresh.find(&same[0].object()).await.unwrap().unwrap().kind, EntryKind::File);
+    let fresh = another(&server, ours.id(), careful()).await;
+    let mut entries = Vec::new();
+    for _ in 0..4 {
+        entries = fresh.list(&path(""), Inline::No).await.unwrap();
     }
+    let all = |name: &str| entries.iter().filter(|entry| entry.name() == name).cloned().collect::<Vec<_>>();
+    let (same, logs) = (all("same"), all("log"));
+    assert_eq!((same.len(), logs.len()), (2, 2));
+    assert_eq!(kind(fresh.delete(&Object::at(path("same"))).await), Kind::Conflict, "which of them?");
+    assert_eq!(kind(fresh.rename(&Object::at(path("same")), &path("to")).await), Kind::Conflict);
+    assert_eq!(kind(write(&fresh, "same", b"3", Mode::New).await), Kind::Conflict);
+
+    let mut names = BTreeSet::new();
+    for _ in 0..4 {
+        let listed = fresh.list(&path("log"), Inline::No).await.unwrap();
+        names = listed.iter().map(|entry| entry.name().to_owned()).collect();
+    }
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["1", "2"], "a path means both folders");
+    assert_eq!((read(&fresh, "log/1").await, read(&fresh, "log/2").await), ("1".into(), "2".into()));
+    let smallest = logs.iter().filter_map(|entry| entry.id.clone()).min();
+    assert_eq!(fresh.create_dir(&path("log")).await.unwrap().id, smallest);
+    fresh.rename(&same[1].object(), &path("to")).await.unwrap();
+    assert_eq!(fresh.find(&same[0].object()).await.unwrap().unwrap().path, path("same"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -151,8 +151,7 @@ impl TokenSource for Counted {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_ends_is_renewed_once_for_all() {
     let server = server();
-    let tokens =
-        (0..4).map(|_| Secret::new(server.token("me@example.com", "c", SCOPE, HOUR))).collect::<Vec<_>>();
+    let tokens = (0..4).map(|_| Secret::new(server.token("me@example.com", "c", SCOPE, HOUR))).collect::<Vec<_>>();
     let asked = Arc::new(AtomicU32::new(0));
     let auth = Auth::new(Counted { asked: Arc::clone(&asked), tokens });
     let remote = DriveRemote::create(options(&server), auth, "r").await.unwrap();
