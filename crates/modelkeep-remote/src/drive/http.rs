@@ -311,7 +311,7 @@ impl Http {
             Payload::Bytes(kind, bytes) => sent.header("content-type", *kind).body(bytes.clone()),
             Payload::Around { kind, before, content, after, gauge } => {
                 let length = before.len() + content.len() + after.len();
-                let body = in_pieces(before.clone(), content.clone(), after.clone(), Arc::clone(gauge));
+                let body = in_pieces(before.clone(), content, after.clone(), Arc::clone(gauge));
                 sent.header("content-type", kind).header(CONTENT_LENGTH, length).body(body)
             }
         }
@@ -419,7 +419,7 @@ pub(super) fn builder(plain: bool) -> Result<reqwest::ClientBuilder> {
 }
 
 /// A body in pieces, each told before it goes; the body breaks when the meter says stop, so that nothing is made.
-fn in_pieces(before: Bytes, content: Bytes, after: Bytes, gauge: Arc<Gauge>) -> reqwest::Body {
+fn in_pieces(before: Bytes, content: &Bytes, after: Bytes, gauge: Arc<Gauge>) -> reqwest::Body {
     let mut pieces = vec![(before, None)];
     let mut at = 0;
     while at < content.len() {

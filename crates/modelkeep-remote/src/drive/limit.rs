@@ -53,7 +53,7 @@ impl Limiter {
     /// Returns when a request of so many units may go out, and counts it.
     pub async fn pass(&self, units: u32) {
         loop {
-            let Some(wait) = self.bucket().take(f64::from(units), Instant::now()) else { return };
+            let Some(wait) = self.bucket().take(units, Instant::now()) else { return };
             tokio::time::sleep(wait).await;
         }
     }
@@ -76,7 +76,7 @@ impl Limiter {
 
 impl Bucket {
     /// Takes units, or says how long to wait for them.
-    fn take(&mut self, units: f64, now: Instant) -> Option<Duration> {
+    fn take(&mut self, units: u32, now: Instant) -> Option<Duration> {
         if let Some(until) = self.not_before {
             if until > now {
                 return Some(until - now);
@@ -86,13 +86,14 @@ impl Bucket {
         let grown = now.saturating_duration_since(self.filled).as_secs_f64() * UNITS_A_SECOND;
         self.units = (self.units + grown).min(BURST);
         self.filled = now;
-        if self.units < units {
+        let wanted = f64::from(units);
+        if self.units < wanted {
             // Timers are no finer, and a wait that rounds to nothing would never end.
-            return Some(Duration::from_secs_f64((units - self.units) / UNITS_A_SECOND).max(Duration::from_millis(1)));
+            return Some(Duration::from_secs_f64((wanted - self.units) / UNITS_A_SECOND).max(Duration::from_millis(1)));
         }
-        self.units -= units;
+        self.units -= wanted;
         self.spent.calls += 1;
-        self.spent.units += units as u64;
+        self.spent.units += u64::from(units);
         None
     }
 }
@@ -107,7 +108,7 @@ mod tests {
         let mut bucket = Bucket { units: BURST, filled: begin, not_before: None, spent: Spent::default() };
         let mut now = begin;
         while now < begin + Duration::from_secs(60) {
-            if let Some(wait) = bucket.take(200.0, now) {
+            if let Some(wait) = bucket.take(200, now) {
                 now += wait;
             }
         }
@@ -121,7 +122,7 @@ mod tests {
         let now = Instant::now();
         let until = Some(now + Duration::from_secs(3));
         let mut bucket = Bucket { units: BURST, filled: now, not_before: until, spent: Spent::default() };
-        assert_eq!(bucket.take(1.0, now), Some(Duration::from_secs(3)));
-        assert_eq!(bucket.take(1.0, now + Duration::from_secs(3)), None);
+        assert_eq!(bucket.take(1, now), Some(Duration::from_secs(3)));
+        assert_eq!(bucket.take(1, now + Duration::from_secs(3)), None);
     }
 }

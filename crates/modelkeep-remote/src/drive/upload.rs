@@ -242,9 +242,8 @@ fn lost(doing: &str) -> Error {
 
 /// How large the next part should be, after one of `sent` bytes took so long.
 fn grown(part: u64, sent: u64, took: Duration) -> u64 {
-    let rate = sent as f64 / took.as_secs_f64().max(0.001);
-    // Precise to a few bytes, which the rounding takes away.
-    let wanted = (rate * PART_TIME.as_secs_f64()) as u64;
+    let wanted = u128::from(sent) * PART_TIME.as_millis() / took.as_millis().max(1);
+    let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
     let wanted = wanted.clamp(part / 2, part.saturating_mul(2)).clamp(FIRST_PART, LARGEST_PART);
     wanted / UNIT * UNIT
 }
@@ -281,7 +280,7 @@ mod tests {
     fn parts_grow_with_the_rate_and_stay_whole_units() {
         let mut part = FIRST_PART;
         for _ in 0..20 {
-            part = grown(part, part, Duration::from_secs_f64(part as f64 / 100e6));
+            part = grown(part, part, Duration::from_millis(part / 100_000));
             assert!(part.is_multiple_of(UNIT) && (FIRST_PART..=LARGEST_PART).contains(&part));
         }
         assert!((500 << 20..=LARGEST_PART).contains(&part), "{part}");

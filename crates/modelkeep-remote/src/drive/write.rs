@@ -88,7 +88,7 @@ impl Write<'_> {
         if size < self.options.resumable_from || size == 0 {
             let content = origin.bytes().await?;
             // What the program itself writes as JSON rides in the description, so that a listing brings it.
-            let rides = from_memory && self.path.name().ends_with(".json") && size <= INLINE as u64;
+            let rides = from_memory && is_json(self.path) && size <= INLINE as u64;
             let text = if rides { std::str::from_utf8(&content).unwrap_or_default() } else { "" };
             let file = self.send_whole(&content, &place, text, gauge).await?;
             return self.check(file, size, Sha256::of(&content), &place).await;
@@ -149,7 +149,7 @@ impl Write<'_> {
             client: &self.tree.client,
             replaces: matches!(place, Place::Instead { .. }).then_some(id),
             metadata,
-            kind: if self.path.name().ends_with(".json") { "application/json" } else { "application/octet-stream" },
+            kind: if is_json(self.path) { "application/json" } else { "application/octet-stream" },
             gauge,
             doing: format!("writing {}", self.path),
         }
@@ -211,6 +211,10 @@ fn session_key(origin: &Origin, place: &Place) -> Option<SessionKey> {
         }),
         _ => None,
     }
+}
+
+fn is_json(path: &RemotePath) -> bool {
+    std::path::Path::new(path.name()).extension().is_some_and(|extension| extension == "json")
 }
 
 pub(super) fn taken(path: &RemotePath) -> Error {

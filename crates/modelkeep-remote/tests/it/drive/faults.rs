@@ -153,8 +153,8 @@ async fn another_process_goes_on_with_an_upload() {
     assert!(format!("{journal:?}").contains("***"), "the address is a secret");
     let second = another(&server, first.id(), Options { sessions, ..options(&server) }).await;
     server.clear_calls();
-    let written = send(&second, "dir/large", from).await.unwrap();
-    assert_eq!(written.sha256, Sha256::of(&bytes));
+    let done = send(&second, "dir/large", from).await.unwrap();
+    assert_eq!(done.sha256, Sha256::of(&bytes));
     assert!(journal.0.lock().unwrap().is_empty());
     let sent: u64 = server.calls().iter().map(|call| call.received).sum();
     assert!(sent < 17_000_000, "{sent} bytes were sent again");
@@ -172,16 +172,16 @@ async fn a_fetch_goes_on_where_it_broke() {
     send(&remote, "large", local(&scratch, "large", &bytes)).await.unwrap();
     let to = scratch.path().join("to");
     server.fault("5xx:0.4@files.download").unwrap();
-    let mut fetches = 0;
+    let mut rounds = 0;
     loop {
-        fetches += 1;
+        rounds += 1;
         match remote.fetch(&object("large"), &to, Arc::new(NoMeter)).await {
             Ok(fetched) => break assert_eq!(fetched.sha256, Sha256::of(&bytes)),
             Err(error) => assert_eq!(error.kind(), Kind::Unavailable, "{error:?}"),
         }
         let have = std::fs::read(&to).unwrap();
         assert!(have == bytes[..have.len()], "the local file is a beginning of the remote one");
-        assert!(fetches < 200);
+        assert!(rounds < 200);
     }
     assert!(std::fs::read(&to).unwrap() == bytes);
 }
