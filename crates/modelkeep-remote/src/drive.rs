@@ -21,10 +21,13 @@ pub mod auth;
 mod client;
 mod download;
 mod error;
+mod folders;
+mod gauge;
 mod http;
 mod ids;
 mod limit;
 mod mirror;
+mod node;
 mod remote;
 mod session;
 mod source;
@@ -33,8 +36,9 @@ mod wire;
 mod write;
 
 pub use self::auth::Secret;
+pub use self::folders::{FolderFound, find_folders};
 pub use self::limit::Spent;
-pub use self::remote::{DriveRemote, FolderFound, find_folders};
+pub use self::remote::DriveRemote;
 pub use self::session::{Kept, NoSessions, SessionKey, Sessions};
 
 use std::path::PathBuf;

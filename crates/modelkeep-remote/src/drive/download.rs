@@ -20,7 +20,8 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::client::Client;
 use super::error::{Advice, Failure};
-use super::http::{Gauge, Request, broken};
+use super::gauge::Gauge;
+use super::http::{Request, broken};
 use super::limit::cost;
 use super::source::blocking;
 use crate::folder::failed;

@@ -13,7 +13,8 @@ use modelkeep_core::{Error, Result};
 use super::Options;
 use super::client::{Client, Metadata};
 use super::error::Failure;
-use super::mirror::{Look, Mirror, Node};
+use super::mirror::{Look, Mirror};
+use super::node::Node;
 use super::wire::File;
 use crate::remote::Object;
 

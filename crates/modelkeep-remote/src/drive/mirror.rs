@@ -7,34 +7,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use modelkeep_core::digest::Sha256;
 use modelkeep_core::path::RemotePath;
 use serde::{Deserialize, Serialize};
 
+use super::node::{Body, Node};
 use super::wire::{Change, File};
-
-/// An object of ours, as it was last seen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Node {
-    pub id: String,
-    pub name: String,
-    pub parent: String,
-    pub body: Body,
-    pub modified: Timestamp,
-    version: u64,
-    /// Its bytes, when they came along. Only those that were read are kept for the next process.
-    #[serde(skip)]
-    pub content: Option<Bytes>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Body {
-    Folder,
-    File { size: u64, sha256: Option<Sha256> },
-    Shortcut { target: Option<String> },
-    Other,
-}
 
 /// How much of a folder was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -84,46 +62,6 @@ struct Saved {
 const LATEST: Duration = Duration::from_secs(120);
 /// Larger contents are not kept for the next process.
 const KEPT: usize = 64 << 10;
-
-impl Node {
-    /// An object as Drive tells it; `None` for what has no place or no name that a path can have.
-    pub fn of(file: &File) -> Option<Self> {
-        let parent = file.parents.first()?.clone();
-        let sha256 = file.sha256_checksum;
-        let body = if file.is_folder() {
-            Body::Folder
-        } else if file.is_shortcut() {
-            Body::Shortcut { target: file.shortcut_details.as_ref().and_then(|details| details.target_id.clone()) }
-        } else if file.is_blob() {
-            Body::File { size: file.size, sha256 }
-        } else {
-            Body::Other
-        };
-        let callable = !file.name.contains('/') && !file.name.is_empty() && file.name.parse::<RemotePath>().is_ok();
-        let content = file.description.as_ref().map(|text| Bytes::from(text.clone()));
-        // What is said of a file must be what is in it: somebody may have edited one and not the other.
-        let content = content.filter(|content| {
-            content.len() as u64 == file.size && sha256.is_none_or(|sha256| sha256 == Sha256::of(content))
-        });
-        callable.then(|| Self {
-            id: file.id.clone(),
-            name: file.name.clone(),
-            parent,
-            body,
-            modified: file.changed(),
-            version: file.version,
-            content,
-        })
-    }
-
-    pub fn is_folder(&self) -> bool {
-        self.body == Body::Folder
-    }
-
-    pub fn is_file(&self) -> bool {
-        matches!(self.body, Body::File { .. })
-    }
-}
 
 impl Mirror {
     pub fn new(root: String, trusted: bool, settle: Duration) -> Self {
@@ -465,12 +403,5 @@ mod tests {
         assert_eq!(path(&again, "d").as_deref(), Some("dir"));
         assert!(again.knows(&all("root"), Duration::ZERO) && !again.is_synced(Duration::from_secs(9)));
         assert!(Mirror::load("another", Duration::ZERO, &saved).is_none());
-    }
-
-    #[test]
-    fn names_that_no_path_can_have_are_left_out() {
-        for name in ["a/b.x", "..", ".", ""] {
-            assert!(Node::of(&file("f", name, "root", 1)).is_none(), "{name}");
-        }
     }
 }

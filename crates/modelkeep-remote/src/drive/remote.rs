@@ -16,14 +16,14 @@ use modelkeep_core::{Error, Kind, Result};
 
 use super::Options;
 use super::auth::Auth;
-use super::client::{Client, Metadata, quoted};
+use super::client::{Client, Metadata};
 use super::download::Download;
 use super::error::Failure;
-use super::http::Gauge;
+use super::gauge::Gauge;
 use super::ids::{Found, Tree, shown};
 use super::limit::Spent;
-use super::mirror::{Body, Mirror, Node};
-use super::wire;
+use super::mirror::Mirror;
+use super::node::{Body, Node};
 use super::write::{Write, taken};
 use crate::remote::{
     Capabilities, Copied, Entry, EntryKind, Inline, Meter, Mode, Object, PointerKind, Remote, Source, Transferred,
@@ -46,41 +46,6 @@ impl fmt::Debug for DriveRemote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DriveRemote").field("root", &self.tree.root).finish_non_exhaustive()
     }
-}
-
-/// A folder that could be the root of a tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FolderFound {
-    /// Its id.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// Whether the account owns it.
-    pub owned: bool,
-    /// The shared drive that it is in.
-    pub drive: Option<String>,
-    /// Its last change.
-    pub modified: Timestamp,
-}
-
-/// All folders of that name that the account can see, smallest id first. Several are for the person to choose from.
-pub async fn find_folders(options: &Options, auth: Auth, name: &str) -> Result<Vec<FolderFound>> {
-    let client = Client::new(options, auth)?;
-    let query = format!("name = {} and mimeType = '{}' and trashed = false", quoted(name), wire::FOLDER);
-    let files = client.search(&query, &format!("looking for a folder {name}")).await?;
-    let mut folders: Vec<FolderFound> = files
-        .into_iter()
-        .filter(|file| file.name == name)
-        .map(|file| FolderFound {
-            modified: file.changed(),
-            id: file.id,
-            name: file.name,
-            owned: file.owned_by_me,
-            drive: file.drive_id,
-        })
-        .collect();
-    folders.sort_by(|a, b| a.id.cmp(&b.id));
-    Ok(folders)
 }
 
 impl DriveRemote {

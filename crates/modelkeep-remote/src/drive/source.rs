@@ -15,7 +15,8 @@ use modelkeep_core::{Error, Result};
 use sha2::Digest as _;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use super::http::{Gauge, PIECE};
+use super::gauge::Gauge;
+use super::http::PIECE;
 use crate::folder::failed;
 use crate::remote::Source;
 

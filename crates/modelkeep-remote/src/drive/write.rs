@@ -13,9 +13,9 @@ use modelkeep_core::{Error, Result};
 
 use super::client::Metadata;
 use super::error::Failure;
-use super::http::Gauge;
+use super::gauge::Gauge;
 use super::ids::Tree;
-use super::mirror::Node;
+use super::node::Node;
 use super::session::{Kept, SessionKey};
 use super::source::{Feed, Origin};
 use super::upload::{Upload, agrees};

@@ -85,9 +85,18 @@ survives! {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mixtures() {
-    for seed in 0..8 {
-        let faults =
-            ["rate-limit:0.05", "5xx:0.05", "lost-response:0.08", "cut-after:200000:0.1", "session-expired:0.05*2"];
+    // More of them: MODELKEEP_SEEDS=300 cargo test -p modelkeep-remote mixtures
+    let seeds = std::env::var("MODELKEEP_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
+    for seed in 0..seeds {
+        println!("seed {seed}");
+        let faults = [
+            "rate-limit:0.05",
+            "5xx:0.05",
+            "lost-response:0.08",
+            "cut-after:200000:0.1",
+            "session-expired:0.05*2",
+            "stall:0.004",
+        ];
         survives(&faults, |options| options, seed).await;
     }
 }
