@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use modelkeep_core::{Kind, Result};
 use modelkeep_remote::drive::auth::{
-    Auth, Browser, Command, Fixed, Granted, OAuthClient, Refresh, Scope, Token, TokenSource, application_default,
-    begin_device, revoke,
+    Auth, Browser, Command, Fixed, Granted, Machine, OAuthClient, Refresh, Scope, Token, TokenSource,
+    application_default, begin_device, revoke,
 };
 use modelkeep_remote::drive::{DriveRemote, Endpoints, Secret};
 use modelkeep_remote::{Mode, Remote};
@@ -96,7 +96,7 @@ async fn by_a_browser_and_by_pasting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn by_default_credentials_and_a_command() {
+async fn by_default_credentials_a_command_and_the_machine() {
     let server = login_server();
     let browser = Browser::begin(client(), Endpoints::all_at(server.url()), Scope::Drive).await.unwrap();
     let ended_at = browse(&browser.address().unwrap(), false).await.unwrap();
@@ -119,6 +119,8 @@ async fn by_default_credentials_and_a_command() {
     let token = server.token("me@example.com", "colab", SCOPE, HOUR);
     works(&server, Command(format!("echo {token}"))).await;
     assert_eq!(kind(Command("exit 3".into()).token().await), Kind::Auth);
+    let url = Endpoints::all_at(server.url()).metadata;
+    works(&server, Machine { url, scope: SCOPE.into() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
