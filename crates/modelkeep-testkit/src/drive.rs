@@ -43,7 +43,7 @@ mod upload;
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -115,6 +115,11 @@ impl Server {
     /// `http://127.0.0.1:PORT`
     pub fn url(&self) -> &str {
         &self.app.url
+    }
+
+    /// Where it keeps the bytes of large files.
+    pub fn folder(&self) -> &Path {
+        self.app.contents.folder()
     }
 
     /// Breaks all connections and ends.
@@ -195,6 +200,7 @@ impl Drop for Server {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+        self.app.contents.close();
     }
 }
 

@@ -7,7 +7,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -25,7 +25,7 @@ pub const GRANULE: usize = 256 * 1024;
 pub struct Contents {
     folder: PathBuf,
     /// Removes everything when the server is gone; absent if it is to stay.
-    _temporary: Option<TempDir>,
+    temporary: Mutex<Option<TempDir>>,
     stays: bool,
     next: AtomicU64,
 }
@@ -60,7 +60,7 @@ impl Contents {
         let temporary = tempfile::Builder::new().prefix("fake-drive-").tempdir()?;
         Ok(Self {
             folder: temporary.path().to_owned(),
-            _temporary: Some(temporary),
+            temporary: Mutex::new(Some(temporary)),
             stays: false,
             next: AtomicU64::new(0),
         })
@@ -71,7 +71,16 @@ impl Contents {
         fs::create_dir_all(folder)?;
         let names = fs::read_dir(folder)?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok());
         let next = AtomicU64::new(names.max().map_or(0, |last| last + 1));
-        Ok(Self { folder: folder.to_owned(), _temporary: None, stays: true, next })
+        Ok(Self { folder: folder.to_owned(), temporary: Mutex::new(None), stays: true, next })
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Removes what is not to stay; tasks that still know of it must not keep it.
+    pub fn close(&self) {
+        self.temporary.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Removes what no file has: what an interrupted upload left.

@@ -79,6 +79,19 @@ fn calls_are_counted() {
 }
 
 #[test]
+fn nothing_is_left_behind() {
+    let client = Client::new();
+    client.file(&vec![1; 1_000_000]);
+    client.server.fault("stall:1").unwrap();
+    let mut stalled = connect(client.server.url());
+    stalled.write_all(b"GET /drive/v3/about HTTP/1.1\r\nhost: fake\r\n\r\n").unwrap();
+    let folder = client.server.folder().to_owned();
+    assert!(folder.is_dir());
+    client.server.stop();
+    assert!(!folder.exists());
+}
+
+#[test]
 fn a_server_that_stops_breaks_its_connections() {
     let client = Client::new();
     let mut stream = connect(client.server.url());
