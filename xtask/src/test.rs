@@ -34,6 +34,7 @@ pub fn test(workspace: &Workspace, full: bool) -> ExitCode {
     steps.run(PYTEST, &[BINARY, WHEEL, FAKES], || python_tests(workspace, full));
     if !full {
         steps.leave_out(&format!("{RUST}: protocol, {PROTOCOL_RUNS} runs"), "only with --full");
+        steps.leave_out(&format!("{RUST}: 100,000 files, 20 GiB, killed at local writes"), "only with --full");
         steps.leave_out(&format!("{PYTEST}: marked `full`"), "only with --full");
     }
     steps.finish()
@@ -43,7 +44,7 @@ fn rust_tests(workspace: &Workspace, full: bool) -> Result<()> {
     // The Python module links only inside an interpreter; the wheel is how it is tested.
     let mut cargo = workspace.cargo("test --workspace --exclude modelkeep-python --locked");
     if full {
-        cargo.env("MODELKEEP_PROTOCOL_RUNS", PROTOCOL_RUNS);
+        cargo.env("MODELKEEP_PROTOCOL_RUNS", PROTOCOL_RUNS).env("MODELKEEP_TEST_FULL", "1");
     }
     run(&mut cargo)
 }

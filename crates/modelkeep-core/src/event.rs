@@ -293,7 +293,7 @@ impl Pushed {
             manifest: None,
             labels: BTreeSet::new(),
             set: BTreeMap::new(),
-            replaces: None,
+            replaces: marker.replaces,
             ids: None,
             adopted: false,
             folder: None,

@@ -102,8 +102,15 @@ pub fn trashed(date: Date, txn: &Txn) -> RemotePath {
 
 /// The file whose time says when a removed push arrived in the trash.
 pub fn arrival(trashed: &RemotePath) -> RemotePath {
-    trashed.parent().join(&format!("{}.arrived", trashed.name()))
+    trashed.parent().join(&format!("{}{ARRIVED}", trashed.name()))
 }
+
+/// Whether a file notes an arrival.
+pub fn is_arrival(path: &RemotePath) -> bool {
+    path.name().ends_with(ARRIVED)
+}
+
+const ARRIVED: &str = ".arrived";
 
 /// Renderings of the registry, each kept to understand edits by hand.
 pub fn rendering(digest: &Sha256) -> RemotePath {

@@ -169,6 +169,9 @@ pub struct Marker {
     pub by: String,
     /// What was learnt from the files.
     pub facts: Facts,
+    /// The damaged push of the same content whose place it is built to take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Txn>,
     /// The store's own ids of the files, where it has ids: a listing may be late, an id never is.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ids: BTreeMap<ContentPath, String>,

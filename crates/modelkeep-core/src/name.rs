@@ -67,7 +67,11 @@ impl ModelId {
             None => version.push(2),
         }
         let numbers: Vec<String> = version.iter().map(u64::to_string).collect();
-        Self(format!("{family}-v{}", numbers.join(".")))
+        let version = format!("-v{}", numbers.join("."));
+        // A family as long as an id may be, or one that ends in a sign, leaves room for it.
+        let room = family.len().min(MAX_LEN.saturating_sub(version.len()));
+        let family = family[..room].trim_end_matches(['-', '_', '.']);
+        Self(format!("{family}{version}"))
     }
 }
 
@@ -284,7 +288,39 @@ impl Selector {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_taken_is_written_back_as_it_was(text in prop_oneof![".{0,40}", "[a-z0-9._-]{1,100}"]) {
+            if let Ok(id) = text.parse::<ModelId>() {
+                prop_assert_eq!(id.to_string(), text.clone());
+                prop_assert!(id.next().to_string().parse::<ModelId>().is_ok());
+            }
+            if let Ok(label) = text.parse::<Label>() {
+                prop_assert_eq!(label.to_string(), text.clone());
+            }
+            if let Ok(selector) = text.parse::<Selector>() {
+                prop_assert_eq!(selector.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn a_reference_is_read_as_it_is_written(text in "[a-z][a-z0-9-]{0,20}(@[a-z0-9.]{1,20})?") {
+            if let Ok(reference) = text.parse::<ModelRef>() {
+                prop_assert_eq!(reference.to_string().parse::<ModelRef>().unwrap(), reference);
+            }
+        }
+
+        #[test]
+        fn the_nearest_id_is_one(text in ".{0,120}") {
+            if let Some(near) = nearest_id(&text) {
+                prop_assert!(near.to_string().parse::<ModelId>().is_ok(), "{near}");
+            }
+        }
+    }
 
     #[test]
     fn ids_that_are_refused_name_the_nearest_good_one() {

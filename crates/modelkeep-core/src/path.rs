@@ -1,6 +1,8 @@
 //! Paths that cannot escape: on a remote ([`RemotePath`]) and inside a revision ([`ContentPath`]).
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::str::FromStr;
 
@@ -190,26 +192,41 @@ path_text!(ContentPath);
 ///
 /// Returns each collision once, as (earlier, later) in the order given.
 pub fn collisions<'a>(paths: impl IntoIterator<Item = &'a ContentPath>) -> Vec<(String, String)> {
-    let fold = |text: &str| text.nfc().flat_map(char::to_lowercase).collect::<String>();
-    let mut seen: BTreeMap<String, (String, bool)> = BTreeMap::new();
+    let mut seen: HashMap<Cow<'a, str>, (&'a str, bool)> = HashMap::new();
     let mut found = Vec::new();
-    let mut check = |text: &str, is_file: bool| match seen.entry(fold(text)) {
-        std::collections::btree_map::Entry::Vacant(slot) => {
-            slot.insert((text.to_owned(), is_file));
+    let mut check = |text: &'a str, is_file: bool| match seen.entry(folded(text)) {
+        Entry::Vacant(slot) => {
+            slot.insert((text, is_file));
         }
-        std::collections::btree_map::Entry::Occupied(slot) => {
-            let (earlier, was_file) = slot.get();
-            if earlier != text || is_file || *was_file {
-                found.push((earlier.clone(), text.to_owned()));
+        Entry::Occupied(slot) => {
+            let (earlier, was_file) = *slot.get();
+            if earlier != text || is_file || was_file {
+                found.push((earlier.to_owned(), text.to_owned()));
             }
         }
     };
+    let mut folder_before = "";
     for path in paths {
-        path.ancestors().for_each(|folder| check(folder, false));
+        let folder = path.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
+        if folder != folder_before {
+            path.ancestors().for_each(|folder| check(folder, false));
+            folder_before = folder;
+        }
         check(path.as_str(), true);
     }
     found.dedup();
     found
+}
+
+/// A path as a store sees it that folds case and Unicode form.
+fn folded(text: &str) -> Cow<'_, str> {
+    if !text.is_ascii() {
+        return Cow::Owned(text.nfc().flat_map(char::to_lowercase).collect());
+    }
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Cow::Owned(text.to_ascii_lowercase());
+    }
+    Cow::Borrowed(text)
 }
 
 #[cfg(test)]

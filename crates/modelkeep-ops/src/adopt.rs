@@ -6,14 +6,14 @@
 mod map;
 mod registry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
-use modelkeep_core::digest::Sha256;
+use modelkeep_core::digest::{RevisionId, Sha256, Txn};
 use modelkeep_core::event::{Body, Pushed};
 use modelkeep_core::inspect::JSON_LIMIT;
 use modelkeep_core::layout::{self, MARKER, METADATA};
@@ -22,7 +22,7 @@ use modelkeep_core::name::{ModelId, nearest_id};
 use modelkeep_core::path::{ContentPath, RemotePath};
 use modelkeep_core::registry::docs;
 use modelkeep_core::{Error, Kind, Result};
-use modelkeep_remote::{Entry, EntryKind, Inline, Mode, NoMeter, Source};
+use modelkeep_remote::{Entry, EntryKind, Inline, Mode, NoMeter, Object, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -97,6 +97,8 @@ struct Candidate {
     marker: Option<Marker>,
     /// The marker under which it was edited.
     edited: Option<Marker>,
+    /// Whether a marker stands there that gives way.
+    marked: bool,
     /// What its marker says, or will say.
     facts: Facts,
     files: Vec<(ContentPath, Entry)>,
@@ -122,9 +124,9 @@ pub async fn adopt(ctx: &Context, request: &Request) -> Result<Report> {
     ctx.observer.tell(Progress::Stage { name: "looking", bytes: None });
     let mut candidates = Vec::new();
     let log_lost = project::log_is_lost(&store, &view).await?;
-    for (folder, kind) in folders(&store, log_lost).await? {
+    for (folder, kind) in folders(&store).await? {
         ctx.check_stop()?;
-        if let Some(candidate) = examine(ctx, &store, &view, &map, folder, kind, request).await? {
+        if let Some(candidate) = examine(ctx, &store, &view, &map, (folder, kind), request, log_lost).await? {
             candidates.push(candidate);
         }
     }
@@ -136,6 +138,11 @@ pub async fn adopt(ctx: &Context, request: &Request) -> Result<Report> {
     let mut steps: Vec<Step> =
         candidates.iter().filter(|candidate| candidate.ready && candidate.id().is_some()).map(step_of).collect();
     steps.extend(found.step.clone());
+    let held_no_more = if request.edited { forsaken(&store, &view).await? } else { Vec::new() };
+    steps.extend(held_no_more.iter().map(|(before, now)| {
+        let target = format!("{}@{}", now.0, before);
+        Step::new("let go", target, "its folder was edited and adopted, which was not said to the end")
+    }));
     if !request.dry_run && !steps.is_empty() {
         for candidate in &mut candidates {
             if candidate.ready && candidate.id().is_some() {
@@ -143,6 +150,11 @@ pub async fn adopt(ctx: &Context, request: &Request) -> Result<Report> {
                 take_in(ctx, &store, &mut view, candidate, &map).await?;
                 candidate.item.adopted = true;
             }
+        }
+        // Of a folder whose marker was written and not its event, only now.
+        let held_no_more = if request.edited { forsaken(&store, &view).await? } else { Vec::new() };
+        for (before, (model, revision)) in &held_no_more {
+            let_go(ctx, &store, &mut view, (model, before), (model, revision)).await?;
         }
         if let Some(body) = found.event {
             log::append(ctx, &store, &mut view, body).await?;
@@ -173,15 +185,14 @@ fn step_of(candidate: &Candidate) -> Step {
     Step::new("adopt", format!("{} as {id}", candidate.folder.path), reason).bytes(candidate.item.size_bytes)
 }
 
-/// Every folder of models; when the log was lost, also the earlier versions that were kept.
-async fn folders(store: &Store, log_lost: bool) -> Result<Vec<(Entry, ModelKind)>> {
+/// Every folder of models, and the earlier versions that were kept: a log that was lost knew them.
+async fn folders(store: &Store) -> Result<Vec<(Entry, ModelKind)>> {
     let mut folders = tree::model_folders(store).await?;
-    if log_lost {
-        for model in store.remote.list(&layout::versions(), Inline::No).await? {
-            for folder in store.remote.list(&model.path, Inline::No).await? {
-                if folder.kind == EntryKind::Dir {
-                    folders.push((folder, ModelKind::Finetuned));
-                }
+    let models = store.remote.list(&layout::versions(), Inline::No).await?;
+    for model in models.into_iter().map(|entry| entry.path).collect::<BTreeSet<_>>() {
+        for folder in store.remote.list(&model, Inline::No).await? {
+            if folder.kind == EntryKind::Dir {
+                folders.push((folder, ModelKind::Finetuned));
             }
         }
     }
@@ -194,13 +205,13 @@ async fn examine(
     store: &Store,
     view: &View,
     map: &Map,
-    folder: Entry,
-    kind: ModelKind,
+    (folder, kind): (Entry, ModelKind),
     request: &Request,
+    log_lost: bool,
 ) -> Result<Option<Candidate>> {
-    let marker = match tree::marker_in(store, &folder.path).await {
-        Ok(marker) => marker,
-        Err(error) if error.kind() == Kind::Integrity => None,
+    let (marker, unreadable) = match tree::marker_in(store, &folder.path).await {
+        Ok(marker) => (marker, false),
+        Err(error) if error.kind() == Kind::Integrity => (None, true),
         Err(error) => return Err(error),
     };
     let edited = match &marker {
@@ -213,8 +224,10 @@ async fn examine(
         _ => false,
     };
     let name = folder.name().to_owned();
-    let unmarked_version = marker.is_none() && folder.path.below(&layout::versions()).is_some();
-    if map.skips(&name) || unmarked_version {
+    // A kept version that the log does not know is an aborted push, unless it is older than the log.
+    let kept = folder.path.below(&layout::versions()).is_some();
+    let of_a_lost_log = marker.as_ref().is_some_and(|marker| log_lost || view.begins_after(marker));
+    if map.skips(&name) || kept && !of_a_lost_log {
         return Ok(None);
     }
     let kind = marker.as_ref().map(|marker| marker.kind).or(map.kind(&name)).unwrap_or(kind);
@@ -260,7 +273,8 @@ async fn examine(
     understand(&facts, &mut item);
     item.doubtful.extend(learnt.warnings);
     let (marker, edited) = if edited { (None, marker) } else { (marker, None) };
-    Ok(Some(Candidate { folder, kind, marker, edited, facts, files, item, ready }))
+    let marked = unreadable || edited.is_some();
+    Ok(Some(Candidate { folder, kind, marker, edited, marked, facts, files, item, ready }))
 }
 
 async fn is_edited(store: &Store, folder: &RemotePath, marker: &Marker) -> Result<bool> {
@@ -312,7 +326,7 @@ fn note_oddities(name: &str, files: &[(ContentPath, Entry)], item: &mut Item, ma
     if top == 0 {
         item.doubtful.push("it holds models only in subfolders: taken as one".to_owned());
     }
-    let checkpoints: std::collections::BTreeSet<&str> = files
+    let checkpoints: BTreeSet<&str> = files
         .iter()
         .filter_map(|(path, _)| path.as_str().split_once('/').map(|(folder, _)| folder))
         .filter(|folder| folder.starts_with("checkpoint-"))
@@ -321,7 +335,7 @@ fn note_oddities(name: &str, files: &[(ContentPath, Entry)], item: &mut Item, ma
         let n = checkpoints.len();
         item.understood.push(format!("{n} checkpoint folder{} inside", if n == 1 { "" } else { "s" }));
     }
-    let stems = |end: &str| -> std::collections::BTreeSet<String> {
+    let stems = |end: &str| -> BTreeSet<String> {
         let ending = |(path, _): &(ContentPath, Entry)| path.as_str().strip_suffix(end).map(str::to_owned);
         files.iter().filter_map(ending).map(|stem| stem.replace("pytorch_model", "model")).collect()
     };
@@ -420,34 +434,80 @@ async fn take_in(ctx: &Context, store: &Store, view: &mut View, candidate: &Cand
         None => (make_marker(ctx, store, view, candidate, &id).await?, false),
     };
     if !written {
-        let path = candidate.folder.path.join(MARKER);
-        // A marker that cannot be read, or whose content was edited away, gives way; anything else was looked at.
-        let source = Source::Bytes(marker.to_bytes().into());
-        store.remote.write(&path, source, Mode::Replace, Arc::new(NoMeter)).await?;
-        store.remote.flush(&[path]).await?;
+        mark(store, candidate, &marker).await?;
     }
     let own_place = layout::shown(marker.kind, &marker.model);
     let below_models = candidate.folder.path.below(&layout::models(marker.kind)).map(str::to_owned);
     let folder = below_models.filter(|_| candidate.folder.path != own_place);
     let number =
         view.state.models.get(&marker.model).map_or(marker.number, |model| model.next_number().max(marker.number));
-    let pushed = Pushed { adopted: true, folder, set: map.fields(candidate.folder.name()), ..Pushed::of(&marker) };
+    // What it took the place of, a log that was lost knew; this one never will.
+    let replaces = None;
+    let pushed = Pushed { replaces, adopted: true, folder, set: map.fields(candidate.folder.name()), ..Pushed::of(&marker) };
     let Body::Pushed(mut pushed) = push::pushed_event(view, &marker, pushed) else {
         return Err(Error::internal("an adopted push is a push"));
     };
     pushed.number = number;
     log::append(ctx, store, view, Body::Pushed(pushed)).await?;
     match &candidate.edited {
-        Some(before) => let_go(ctx, store, view, before, &marker).await,
+        Some(before) => {
+            let_go(ctx, store, view, (&before.model, &before.txn), (&marker.model, &marker.revision)).await
+        }
         None => Ok(()),
     }
 }
 
+/// Writes the marker into a folder, and makes sure that it says what is there.
+async fn mark(store: &Store, candidate: &Candidate, marker: &Marker) -> Result<()> {
+    let folder = &candidate.folder.path;
+    let path = folder.join(MARKER);
+    // A marker that cannot be read, or whose content was edited away, gives way.
+    let mode = if candidate.marked { Mode::Replace } else { Mode::New };
+    let written = store.remote.write(&path, Source::Bytes(marker.to_bytes().into()), mode, Arc::new(NoMeter)).await;
+    let written = written.map_err(|error| match error.kind() {
+        Kind::Conflict => Error::conflict(format!("somebody else is taking {folder} in")).hint("modelkeep adopt"),
+        _ => error,
+    })?;
+    store.remote.flush(std::slice::from_ref(&path)).await?;
+    let looks = |files: &[(ContentPath, Entry)]| -> BTreeMap<ContentPath, (u64, Timestamp)> {
+        files.iter().map(|(path, entry)| (path.clone(), (entry.size, entry.modified))).collect()
+    };
+    let again = list_files(store, folder, &mut candidate.item.clone()).await?;
+    if looks(&again) != looks(&candidate.files) {
+        store.remote.delete(&Object { path, id: written.id }).await?;
+        return Err(Error::conflict(format!("{folder} changed while it was read"))
+            .hint("wait until nobody writes there, then modelkeep adopt"));
+    }
+    Ok(())
+}
+
+/// Pushes that stand nowhere, of models one of whose later pushes was adopted: an earlier run ended before it let
+/// them go. Each with what stands there now.
+async fn forsaken(store: &Store, view: &View) -> Result<Vec<(Txn, (ModelId, RevisionId))>> {
+    let mut found = Vec::new();
+    for model in view.state.models.values() {
+        let Some(now) = model.pushes.iter().rfind(|push| push.adopted && push.removed.is_none()) else { continue };
+        let earlier = model.pushes.iter().take_while(|push| push.txn != now.txn);
+        for before in earlier.filter(|push| push.removed.is_none()) {
+            if tree::find(store, model, before).await?.is_none() {
+                found.push((before.txn, (model.id.clone(), now.revision)));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Lets the push go that a folder held before it was edited: its content is gone, by somebody's own hand. What was
 /// deployed is then what stands there now.
-async fn let_go(ctx: &Context, store: &Store, view: &mut View, before: &Marker, now: &Marker) -> Result<()> {
-    let Some(model) = view.state.models.get(&before.model) else { return Ok(()) };
-    let Some(push) = model.pushes.iter().find(|push| push.txn == before.txn && push.removed.is_none()) else {
+async fn let_go(
+    ctx: &Context,
+    store: &Store,
+    view: &mut View,
+    (model, before): (&ModelId, &Txn),
+    (now, content): (&ModelId, &RevisionId),
+) -> Result<()> {
+    let Some(model) = view.state.models.get(model) else { return Ok(()) };
+    let Some(push) = model.pushes.iter().find(|push| push.txn == *before && push.removed.is_none()) else {
         return Ok(());
     };
     // A copy was edited: the push itself stands where it stood.
@@ -456,21 +516,21 @@ async fn let_go(ctx: &Context, store: &Store, view: &mut View, before: &Marker, 
     }
     let (id, revision) = (model.id.clone(), push.revision);
     let deployed = view.state.deployment_of(&id).is_some_and(|deployment| deployment.revision == revision);
-    let was_shown = model.push_of(&revision).is_some_and(|shown| shown.txn == before.txn);
+    let was_shown = model.push_of(&revision).is_some_and(|shown| shown.txn == *before);
     let kept = model
         .pushes
         .iter()
-        .any(|other| other.txn != before.txn && other.revision == revision && other.removed.is_none());
+        .any(|other| other.txn != *before && other.revision == revision && other.removed.is_none());
     let labels = if kept { Vec::new() } else { model.labels_of(&revision) };
     if deployed && was_shown {
-        let body = Body::Deployed { model: now.model.clone(), revision: now.revision, rollback: false };
+        let body = Body::Deployed { model: now.clone(), revision: *content, rollback: false };
         log::append(ctx, store, view, body).await?;
     }
     for label in labels {
         ctx.warn(format!("label `{label}` of `{id}` names content that is no more"));
-        ctx.warn(format!("hint: modelkeep label {}@{} {label}", now.model, now.revision.short()));
+        ctx.warn(format!("hint: modelkeep label {now}@{} {label}", content.short()));
     }
-    log::append(ctx, store, view, Body::Removed { model: id, txns: [before.txn].into() }).await.map(drop)
+    log::append(ctx, store, view, Body::Removed { model: id, txns: [*before].into() }).await.map(drop)
 }
 
 async fn make_marker(ctx: &Context, store: &Store, view: &View, candidate: &Candidate, id: &ModelId) -> Result<Marker> {
@@ -502,6 +562,7 @@ async fn make_marker(ctx: &Context, store: &Store, view: &View, candidate: &Cand
         at: newest.unwrap_or_else(|| ctx.now()),
         by: ctx.env.who(),
         facts: learnt.facts,
+        replaces: None,
         ids: BTreeMap::new(),
         files,
     })

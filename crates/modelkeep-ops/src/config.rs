@@ -91,34 +91,27 @@ pub fn set(ctx: &Context, key: &str, value: &str) -> Result<Item> {
         }
         Ok(())
     })
-    .map_err(|error| error.hint(format!("modelkeep config set {key} {}", known.default)))?;
+    .map_err(|error| match known.default {
+        "" => error,
+        default => error.hint(format!("modelkeep config set {key} {default}")),
+    })?;
     let again = Settings::resolve(&ctx.env, ctx.workspace.as_ref())?;
     let now = again.get(key).ok_or_else(|| unknown(key))?;
     Ok(Item { key: key.to_owned(), value: now.text.clone(), origin: now.origin.clone(), about: String::new() })
 }
 
-/// Changes the settings file as a document; it is put back when the result cannot be read.
+/// Changes the settings file as a document; a result that cannot be read is not written.
 pub(crate) fn edit(ctx: &Context, change: impl FnOnce(&mut toml_edit::DocumentMut) -> Result<()>) -> Result<()> {
     let file = path(ctx)?;
-    let before = match std::fs::read_to_string(&file) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(modelkeep_remote::folder::failed("reading", &file, error)),
-    };
+    let before = crate::settings::read_file(&file)?;
     let wrong = |error: Error| error.context(file.display()).hint(format!("mend {}", file.display()));
-    let document = before.as_deref().unwrap_or_default().parse::<toml_edit::DocumentMut>();
+    let document = before.parse::<toml_edit::DocumentMut>();
     let mut document = document.map_err(|error| wrong(Error::usage("it cannot be read").because(error)))?;
     change(&mut document).map_err(wrong)?;
+    let after = document.to_string();
+    Settings::resolve_if(&ctx.env, ctx.workspace.as_ref(), Some((&file, &after)))?;
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).map_err(|error| modelkeep_remote::folder::failed("creating", folder, error))?;
     }
-    replace_file(&file, document.to_string().as_bytes())?;
-    Settings::resolve(&ctx.env, ctx.workspace.as_ref()).map(drop).inspect_err(|_| {
-        let _ = match &before {
-            Some(before) => replace_file(&file, before.as_bytes()),
-            None => {
-                std::fs::remove_file(&file).map_err(|error| modelkeep_remote::folder::failed("removing", &file, error))
-            }
-        };
-    })
+    replace_file(&file, after.as_bytes())
 }

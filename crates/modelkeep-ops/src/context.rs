@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -102,7 +102,7 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// The wall clock.
     fn now(&self) -> Timestamp;
 
-    /// Time since some fixed moment; never goes back, and counts while the machine is busy.
+    /// Time since some fixed moment; counts while the machine is busy, and while it sleeps.
     fn monotonic(&self) -> Duration;
 }
 
@@ -110,13 +110,14 @@ pub trait Clock: Send + Sync + fmt::Debug {
 #[derive(Debug)]
 pub struct SystemClock {
     started: Instant,
+    started_at: SystemTime,
     fixed: Option<Timestamp>,
 }
 
 impl SystemClock {
     /// The machine's clock; with `fixed` the wall clock stands there.
     pub fn new(fixed: Option<Timestamp>) -> Self {
-        Self { started: Instant::now(), fixed }
+        Self { started: Instant::now(), started_at: SystemTime::now(), fixed }
     }
 }
 
@@ -125,8 +126,9 @@ impl Clock for SystemClock {
         self.fixed.unwrap_or_else(Timestamp::now)
     }
 
+    /// A laptop that sleeps stops the one clock, and a person may set the other: the longer time counts.
     fn monotonic(&self) -> Duration {
-        self.started.elapsed()
+        self.started.elapsed().max(self.started_at.elapsed().unwrap_or_default())
     }
 }
 

@@ -7,17 +7,17 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use modelkeep_core::digest::Txn;
-use modelkeep_core::event::{Body, PushIds, Pushed};
+use modelkeep_core::event::{PushIds, Pushed};
 use modelkeep_core::manifest::{FORMAT, FileEntry, Marker};
 use modelkeep_core::name::ModelId;
 use modelkeep_core::path::ContentPath;
 use modelkeep_core::registry::{Model, Push};
 use modelkeep_core::{Error, Kind, Result};
-use modelkeep_remote::{Mode, Object, Source};
+use modelkeep_remote::{Object, Source};
 
 use crate::context::Context;
 use crate::log::View;
-use crate::staging::Staging;
+use crate::staging::{self, Staging};
 use crate::store::Store;
 use crate::{project, push, remove, tree};
 
@@ -61,20 +61,14 @@ pub async fn heal(
         at: damaged.at,
         by: damaged.by.clone(),
         facts: damaged.facts.clone(),
+        replaces: Some(*txn),
         ids,
         files,
     };
     let marker_id = push::write_marker(store, &staging, &marker).await?;
     let ids = staging.folder.id.clone().zip(marker_id).map(|(folder, marker)| PushIds { folder, marker });
     let body = |view: &View| {
-        let pushed = Pushed { replaces: Some(*txn), ids: ids.clone(), ..Pushed::of(&marker) };
-        match push::pushed_event(view, &marker, pushed) {
-            Body::Pushed(mut pushed) => {
-                pushed.number = damaged.number;
-                Body::Pushed(pushed)
-            }
-            other => other,
-        }
+        push::pushed_event(view, &marker, Pushed { ids: ids.clone(), ..Pushed::of(&marker) })
     };
     if !push::move_and_commit(ctx, store, view, &staging, &marker, &body).await? {
         return Err(Error::new(Kind::Unavailable, "a clean-up took the folder being built").hint("modelkeep repair"));
@@ -106,7 +100,7 @@ async fn bring(
     for _ in 0..ATTEMPTS {
         let id = match from {
             Some(From::Local(path)) => {
-                store.remote.write(&to, Source::File(path.clone()), Mode::New, ctx.meter()).await?.id
+                staging::write_own(store, &to, Source::File(path.clone()), ctx.meter()).await?.id
             }
             Some(From::Remote(object)) => match copy(ctx, store, object, &to).await? {
                 Some(id) => id,

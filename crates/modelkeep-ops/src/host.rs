@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use modelkeep_core::Result;
 use modelkeep_core::event::{Body, HostKind, Seen};
 use modelkeep_core::name::ModelId;
+use modelkeep_core::{Kind, Result};
 
 use crate::context::{Context, Env, day};
 use crate::log::{self, View};
@@ -53,8 +53,13 @@ pub async fn used(ctx: &Context, store: &Store, view: &mut View, model: &ModelId
     }
     match log::append(ctx, store, view, Body::Seen(seen)).await {
         // A remote that one may only read is used all the same.
-        Err(error) if error.kind() == modelkeep_core::Kind::Auth => Ok(false),
-        Err(error) => Err(error),
+        Err(error) if error.kind() == Kind::Auth => Ok(false),
+        Err(error) if error.kind() == Kind::Interrupted => Err(error),
+        // It only says who uses what: what was asked for is done.
+        Err(error) => {
+            ctx.warn(format!("the registry was not told that this machine uses {model}: {}", error.full_message()));
+            Ok(false)
+        }
         Ok(_) => Ok(true),
     }
 }

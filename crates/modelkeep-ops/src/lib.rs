@@ -17,6 +17,7 @@ pub mod label;
 mod learn;
 pub mod list;
 pub mod local;
+mod lock;
 pub mod log;
 mod observe;
 pub mod pins;

@@ -103,8 +103,8 @@ impl Local {
             let connection = Connection::open(&file)?;
             connection.busy_timeout(Duration::from_secs(10))?;
             // A cache that can be made anew needs no flushes, only no tearing.
-            connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "OFF")?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "mmap_size", 256 << 20)?;
             let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
             if version == 0 {
@@ -242,6 +242,24 @@ impl Local {
         let mut query =
             connection.prepare_cached("SELECT bytes FROM events WHERE remote = ?1 AND name = ?2").map_err(failed)?;
         query.query_row(params![remote, name.to_string()], |row| row.get(0)).optional().map_err(failed)
+    }
+
+    /// How many bytes each event has that is kept here.
+    pub fn event_sizes(&self, remote: &str) -> Result<BTreeMap<EventName, u64>> {
+        let connection = self.connection();
+        let mut query =
+            connection.prepare_cached("SELECT name, length(bytes) FROM events WHERE remote = ?1").map_err(failed)?;
+        let rows = query
+            .query_map([remote], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
+            .map_err(failed)?;
+        let mut sizes = BTreeMap::new();
+        for row in rows {
+            let (name, size) = row.map_err(failed)?;
+            if let Ok(name) = name.parse() {
+                sizes.insert(name, size.unsigned_abs());
+            }
+        }
+        Ok(sizes)
     }
 
     /// All events that are kept here.

@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::SignedDuration;
 use modelkeep_core::digest::Sha256;
 use modelkeep_core::event::{Body, Clock, Event, EventName, MAX_INLINE_EVENT};
-use modelkeep_core::manifest::FORMAT;
+use modelkeep_core::manifest::{FORMAT, Marker};
 use modelkeep_core::registry::State;
 use modelkeep_core::{Error, Kind, Result, layout};
 use modelkeep_remote::{Entry, Inline, Mode, NoMeter, Object, Source};
@@ -83,6 +83,7 @@ const WORTH_A_SNAPSHOT: usize = 16;
 const LARGEST_EVENT: u64 = 64 << 20;
 const FOLDED: &str = "folded";
 const COVERED: &str = "covered";
+const PENDING: &str = "pending";
 /// A writer further than this from the store's time uses the store's.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -92,6 +93,12 @@ impl View {
         let Some(problem) = self.problems.first() else { return Ok(()) };
         Err(Error::conflict(format!("the log cannot be seen whole: {problem}; nothing is deleted"))
             .hint("modelkeep verify"))
+    }
+
+    /// Whether a push was made before this log begins: the log that knew it may have been lost, so it is nobody's to
+    /// forget.
+    pub fn begins_after(&self, marker: &Marker) -> bool {
+        self.names.first().is_none_or(|first| marker.at < first.clock.timestamp())
     }
 
     fn clock(&self) -> Clock {
@@ -125,7 +132,9 @@ pub async fn refresh(ctx: &Context, store: &Store) -> Result<View> {
             files.entry(name).or_default().push(entry);
         }
     }
+    pending.extend(noted_pending(store, local)?);
     pending.retain(|name| !confirmed.contains(name));
+    note_pending(store, local, &pending)?;
 
     let (new, late) = read_events(ctx, store, local, files).await?;
     local.keep_events(store.id(), new.iter().map(|(name, bytes)| (name, &**bytes)))?;
@@ -141,6 +150,19 @@ pub async fn refresh(ctx: &Context, store: &Store) -> Result<View> {
         look_ahead(ctx, store, &mut view).await?;
     }
     Ok(view)
+}
+
+/// Events that were only pending when they were last seen: one whose file is gone since was never confirmed.
+fn noted_pending(store: &Store, local: &Local) -> Result<BTreeSet<EventName>> {
+    let kept = local.get(store.id(), PENDING)?;
+    Ok(kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+}
+
+fn note_pending(store: &Store, local: &Local, pending: &BTreeSet<EventName>) -> Result<()> {
+    if *pending == noted_pending(store, local)? {
+        return Ok(());
+    }
+    local.put(store.id(), PENDING, &serde_json::to_vec(pending).unwrap_or_default())
 }
 
 /// Reports events from the future. This machine's clock may be the wrong one; only the store's own decides.
@@ -330,6 +352,7 @@ pub async fn commit(ctx: &Context, store: &Store, view: &mut View, prepared: Pre
     view.heads.insert(name);
     if !confirmed {
         view.pending.insert(name);
+        note_pending(store, local, &view.pending)?;
     }
     view.state = fold(store, local, &view.names)?.state;
     snapshot_if_due(store, local, view).await?;
@@ -387,22 +410,34 @@ async fn snapshot_if_due(store: &Store, local: &Local, view: &View) -> Result<()
     local.put(store.id(), COVERED, count.to_string().as_bytes())
 }
 
-/// Events that this machine knows and the remote no longer has.
-pub async fn absent(store: &Store, view: &View) -> Result<Vec<EventName>> {
+/// Events that this machine knows and the remote no longer has, or has with other bytes.
+pub async fn absent(ctx: &Context, store: &Store, view: &View) -> Result<Vec<EventName>> {
+    let sizes = store.local(ctx)?.event_sizes(store.id())?;
     let listing = store.remote.list(&layout::log(), Inline::No).await?;
-    let there: BTreeSet<EventName> =
-        listing.iter().filter_map(|entry| EventName::from_file_name(entry.name()).map(|(name, _)| name)).collect();
+    let whole = listing.iter().filter_map(|entry| {
+        let (name, _) = EventName::from_file_name(entry.name())?;
+        (sizes.get(&name) == Some(&entry.size)).then_some(name)
+    });
+    let there: BTreeSet<EventName> = whole.collect();
     Ok(view.names.difference(&there).copied().collect())
 }
 
-/// Writes an event again that the remote has lost, from this machine's memory.
+/// Writes an event again that the remote has lost, or of which only a part arrived, from this machine's memory.
 pub async fn rewrite(ctx: &Context, store: &Store, name: &EventName) -> Result<()> {
-    let kept = store.local(ctx)?.events(store.id())?;
-    let bytes = kept.get(name).cloned().ok_or_else(|| Error::internal("the event is not in the cache"))?;
+    let kept = store.local(ctx)?.event(store.id(), name)?;
+    let bytes: Bytes = kept.ok_or_else(|| Error::internal("the event is not in the cache"))?.into();
     let path = layout::event(name);
-    match store.remote.write(&path, Source::Bytes(bytes.into()), Mode::New, Arc::new(NoMeter)).await {
-        Ok(_) => store.remote.flush(&[path]).await,
-        Err(error) if error.kind() == Kind::Conflict => Ok(()),
-        Err(error) => Err(error),
+    let source = || Source::Bytes(bytes.clone());
+    match store.remote.write(&path, source(), Mode::New, Arc::new(NoMeter)).await {
+        Ok(_) => {}
+        Err(error) if error.kind() == Kind::Conflict => {
+            let there = store.remote.read(&Object::at(path.clone()), 0..LARGEST_EVENT).await?;
+            if name.matches(&there) {
+                return Ok(());
+            }
+            store.remote.write(&path, source(), Mode::Replace, Arc::new(NoMeter)).await?;
+        }
+        Err(error) => return Err(error),
     }
+    store.remote.flush(&[path]).await
 }

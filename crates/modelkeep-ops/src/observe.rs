@@ -1,8 +1,10 @@
 //! The local directory that is pushed: its files, their stats, the digests that are known without reading.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use ignore::overrides::OverrideBuilder;
 use modelkeep_core::digest::Sha256;
@@ -66,6 +68,8 @@ impl Filter {
 
 /// Ignore rules for pushes, in the format of `.gitignore`.
 const IGNORE_FILE: &str = ".modelkeepignore";
+/// A walk waits for the kernel, not for the disk; more threads than this only wait for each other.
+const THREADS: usize = 4;
 /// So many names are listed in an error.
 const NAMED: usize = 10;
 
@@ -79,12 +83,22 @@ pub fn directory(path: &Path, filter: &Filter, local: &Local) -> Result<Director
         }
     })?;
     let root = path.canonicalize().map_err(|error| failed("looking at", path, error))?;
-    let mut found = Found { faults: Vec::new(), files: Vec::new(), folders: 0, filled: 0 };
-    if metadata.is_file() {
-        found.take(&root, root.file_name().map_or(&root, Path::new));
-    } else {
-        walk(&root, filter, &mut found)?;
-    }
+    let looked = || {
+        if metadata.is_file() {
+            let mut found = Found::default();
+            found.add(look(&root, root.file_name().map_or(&root, Path::new)));
+            return Ok(found);
+        }
+        walk(&root, filter)
+    };
+    // What is known of the files is read while they are looked at.
+    let (found, known) = std::thread::scope(|scope| {
+        let looking = scope.spawn(looked);
+        let known = local.hashes_below(&root);
+        (looking.join(), known)
+    });
+    let mut found = found.map_err(|_| Error::internal("looking at files ended badly"))??;
+    found.files.sort_by(|a, b| a.path.cmp(&b.path));
     let paths = found.files.iter().map(|file| &file.path);
     found.faults.extend(
         collisions(paths).into_iter().map(|(one, other)| format!("`{one}` and `{other}` are one name on many systems")),
@@ -92,17 +106,16 @@ pub fn directory(path: &Path, filter: &Filter, local: &Local) -> Result<Director
     if !found.faults.is_empty() {
         return Err(refused(path, &found.faults));
     }
-    let known = local.hashes_below(&root)?;
+    let known = known?;
     let mut files = found.files;
     for file in &mut files {
         file.sha256 = known.get(&file.local).filter(|(stat, _)| *stat == file.stat).map(|(_, sha256)| *sha256);
     }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
     if files.is_empty() {
         return Err(Error::usage(format!("{} holds no files to store", path.display()))
             .hint("look at --include, --exclude and .modelkeepignore"));
     }
-    Ok(Directory { root, files, empty_folders: found.folders.saturating_sub(found.filled) })
+    Ok(Directory { root, files, empty_folders: found.folders.saturating_sub(found.filled.len()) })
 }
 
 fn refused(path: &Path, faults: &[String]) -> Error {
@@ -115,45 +128,59 @@ fn refused(path: &Path, faults: &[String]) -> Error {
         .hint("mend them, or leave them out with --exclude or .modelkeepignore")
 }
 
+/// What was found so far.
+#[derive(Default)]
 struct Found {
     faults: Vec<String>,
     files: Vec<LocalFile>,
     folders: usize,
-    filled: usize,
+    /// Folders that hold something.
+    filled: HashSet<PathBuf>,
 }
 
 impl Found {
-    fn fault(&mut self, name: &Path, why: &str) {
-        self.faults.push(format!("`{}` {why}", name.to_string_lossy().escape_debug()));
+    fn add(&mut self, looked: Looked) {
+        match looked {
+            Looked::File(file) => self.files.push(file),
+            Looked::Fault(fault) => self.faults.push(fault),
+            Looked::Ours => {}
+        }
     }
+}
 
-    /// Takes one file at `local` that stands at `below` in the directory.
-    fn take(&mut self, local: &Path, below: &Path) {
-        let Ok(link) = fs::symlink_metadata(local) else { return self.fault(below, "went away") };
-        let metadata = if link.is_symlink() {
-            match fs::metadata(local) {
-                Ok(target) if target.is_dir() => return self.fault(below, "is a link to a directory"),
-                Ok(target) => target,
-                Err(_) => return self.fault(below, "is a link that points nowhere"),
-            }
-        } else {
-            link
-        };
-        if !metadata.is_file() {
-            return self.fault(below, "is no file (a pipe, a socket or a device)");
+/// What a look at one entry gave.
+enum Looked {
+    File(LocalFile),
+    /// Why it cannot be stored.
+    Fault(String),
+    /// It is no content.
+    Ours,
+}
+
+/// Looks at what is at `local` and stands at `below` in the directory.
+fn look(local: &Path, below: &Path) -> Looked {
+    let fault = |why: &str| Looked::Fault(format!("`{}` {why}", below.to_string_lossy().escape_debug()));
+    let Ok(link) = fs::symlink_metadata(local) else { return fault("went away") };
+    let metadata = if link.is_symlink() {
+        match fs::metadata(local) {
+            Ok(target) if target.is_dir() => return fault("is a link to a directory"),
+            Ok(target) => target,
+            Err(_) => return fault("is a link that points nowhere"),
         }
-        let Some(text) = below.to_str() else { return self.fault(below, "has a name that is not UTF-8") };
-        let text = if cfg!(windows) { text.replace('\\', "/") } else { text.to_owned() };
-        if is_ours(&text, local) {
-            return;
-        }
-        match text.parse::<ContentPath>() {
-            Ok(path) => {
-                let stat = Stat::of(&metadata);
-                self.files.push(LocalFile { path, local: local.to_owned(), stat, sha256: None });
-            }
-            Err(error) => self.fault(below, error.why),
-        }
+    } else {
+        link
+    };
+    if !metadata.is_file() {
+        return fault("is no file (a pipe, a socket or a device)");
+    }
+    let Some(text) = below.to_str() else { return fault("has a name that is not UTF-8") };
+    let text = if cfg!(windows) { text.replace('\\', "/") } else { text.to_owned() };
+    if is_ours(&text, local) {
+        return Looked::Ours;
+    }
+    match text.parse::<ContentPath>() {
+        Ok(path) => Looked::File(LocalFile { path, local: local.to_owned(), stat: Stat::of(&metadata), sha256: None }),
+        Err(error) => fault(error.why),
     }
 }
 
@@ -165,32 +192,50 @@ fn is_ours(below: &str, local: &Path) -> bool {
         || (below == METADATA && fs::read(local).is_ok_and(|bytes| docs::is_our_metadata(&bytes)))
 }
 
-fn walk(root: &Path, filter: &Filter, found: &mut Found) -> Result<()> {
+/// Walks a directory in as many threads as help; in no order.
+fn walk(root: &Path, filter: &Filter) -> Result<Found> {
     let mut builder = ignore::WalkBuilder::new(root);
     builder
         .standard_filters(false)
         .add_custom_ignore_filename(IGNORE_FILE)
         .overrides(filter.matcher(root)?)
-        .follow_links(false);
-    let mut filled = std::collections::HashSet::new();
-    for entry in builder.build() {
-        let entry =
-            entry.map_err(|error| Error::local(format!("{} cannot be walked", root.display())).because(error))?;
-        let below = entry.path().strip_prefix(root).unwrap_or(entry.path());
-        if below.as_os_str().is_empty() {
-            continue;
-        }
-        if let Some(parent) = below.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            filled.insert(parent.to_owned());
-        }
-        if entry.file_type().is_some_and(|kind| kind.is_dir()) {
-            found.folders += 1;
-        } else {
-            found.take(entry.path(), below);
-        }
+        .follow_links(false)
+        .threads(THREADS);
+    let found = Mutex::new(Found::default());
+    let failed = Mutex::new(None);
+    builder.build_parallel().run(|| {
+        Box::new(|entry| {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    return ignore::WalkState::Quit;
+                }
+            };
+            let below = entry.path().strip_prefix(root).unwrap_or(entry.path());
+            if below.as_os_str().is_empty() {
+                return ignore::WalkState::Continue;
+            }
+            let is_dir = entry.file_type().is_some_and(|kind| kind.is_dir());
+            let looked = (!is_dir).then(|| look(entry.path(), below));
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(parent) = below.parent().filter(|parent| !found.filled.contains(*parent)) {
+                found.filled.insert(parent.to_owned());
+            }
+            match looked {
+                Some(looked) => found.add(looked),
+                None => found.folders += 1,
+            }
+            ignore::WalkState::Continue
+        })
+    });
+    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(Error::local(format!("{} cannot be walked", root.display())).because(error));
     }
-    found.filled = filled.len();
-    Ok(())
+    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    found.filled.remove(Path::new(""));
+    found.faults.sort();
+    Ok(found)
 }
 
 /// The digest of a file by reading it; an error when it changes meanwhile.

@@ -98,6 +98,11 @@ async fn show(ctx: &Context, store: &Store, view: &View, model: &Model) -> Resul
         }
         let incoming = incoming.filter(|_| right.is_empty());
         let moved = match (wrong.first(), &incoming) {
+            // Never swapped with the trash: what stands there may be deleted at any moment.
+            (_, Some(found)) if found.folder.path.below(&layout::trash()).is_some() => {
+                let kept = layout::version(&model.id, &found.marker.txn);
+                tree::relocate(store, &found.folder, &found.marker.txn, &kept).await
+            }
             (Some((out, marker)), Some(incoming)) if wrong.len() == 1 => swap(store, out, marker, incoming).await,
             // Several can stand there only where names are not unique; one after the other goes.
             (Some((out, marker)), _) => put_away(store, out, Some(marker)).await,

@@ -3,9 +3,11 @@
 //! Content goes only on positive evidence, through the trash, after the grace period by the store's own time, and
 //! only for a client that sees the whole log.
 
+use std::collections::BTreeSet;
+
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
-use modelkeep_core::digest::Txn;
+use modelkeep_core::digest::{RevisionId, Txn};
 use modelkeep_core::name::ModelId;
 use modelkeep_core::path::RemotePath;
 use modelkeep_core::registry::{Model, Push, json};
@@ -55,17 +57,17 @@ const OUTDATED_RENDERING: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 enum Cut {
     /// The rules let these pushes go.
-    Remove { model: ModelId, txns: std::collections::BTreeSet<Txn> },
+    Remove { model: ModelId, txn: Txn },
     /// Removed, but not in the trash yet; or forgotten.
     ToTrash { folder: Object, txn: Txn },
     /// In the trash, but the log wants it.
-    TakeOut { folder: Object, to: RemotePath, txn: Txn },
+    TakeOut { folder: Object, note: RemotePath, to: RemotePath, txn: Txn },
     /// In the trash with no note of its arrival.
     NoteArrival(RemotePath),
     /// A rendering of the registry that nobody edits any more.
     DropRendering(Object),
     /// In the trash past its grace.
-    Delete { folder: Object, bytes: u64 },
+    Delete { folder: Object, note: RemotePath, txn: Txn, bytes: u64 },
 }
 
 /// Prunes the remote.
@@ -77,7 +79,10 @@ pub async fn prune(ctx: &Context, request: &Request) -> Result<Report> {
     log::look_ahead(ctx, &store, &mut view).await?;
     view.complete()?;
     let mut plan: Vec<(Cut, Step)> = Vec::new();
-    plan_retention(ctx, &view, request, &mut plan)?;
+    let rules =
+        Retention { keep_last: request.keep.or(ctx.settings.retention.keep_last), ..ctx.settings.retention.clone() };
+    let pinned = pins::pinned(ctx)?;
+    plan_retention(&view, &rules, &pinned, &mut plan);
     plan_removed(&store, &view, &mut plan).await?;
     plan_forgotten(&store, &view, &mut plan).await?;
     plan_trash(ctx, &store, &view, &trash, &mut plan).await?;
@@ -90,7 +95,7 @@ pub async fn prune(ctx: &Context, request: &Request) -> Result<Report> {
     report.changed = true;
     for (cut, _) in plan {
         ctx.check_stop()?;
-        report.freed_bytes += apply(ctx, &store, &mut view, cut, &look).await?;
+        report.freed_bytes += apply(ctx, &store, &mut view, cut, &look, (&rules, &pinned)).await?;
     }
     drop_empty_days(&store).await?;
     Ok(report)
@@ -105,7 +110,8 @@ async fn drop_empty_days(store: &Store) -> Result<()> {
     let days = store.remote.list(&layout::trash(), Inline::No).await?;
     let mut today = None;
     for folder in days.into_iter().filter(|entry| entry.kind == EntryKind::Dir) {
-        if !store.remote.list(&folder.path, Inline::No).await?.is_empty() {
+        let inside = store.remote.list(&folder.path, Inline::No).await?;
+        if inside.iter().any(|entry| entry.kind != EntryKind::File || !layout::is_arrival(&entry.path)) {
             continue;
         }
         let mut empty = folder.path.clone();
@@ -124,7 +130,9 @@ async fn drop_empty_days(store: &Store) -> Result<()> {
                 Err(error) => return Err(error),
             }
         }
-        if empty.name().ends_with(EMPTY) && store.remote.list(&empty, Inline::No).await?.is_empty() {
+        // Notes of what went are all that may be left.
+        let left = store.remote.list(&empty, Inline::No).await?;
+        if empty.name().ends_with(EMPTY) && left.iter().all(|entry| layout::is_arrival(&entry.path)) {
             store.remote.delete(&Object { path: empty, id: folder.id }).await?;
         }
     }
@@ -138,6 +146,8 @@ const EMPTY: &str = ".empty";
 struct Trashed {
     folder: Object,
     txn: Txn,
+    /// Where its arrival is noted.
+    note: RemotePath,
     arrived: Option<Timestamp>,
 }
 
@@ -147,19 +157,25 @@ async fn look_at_trash(ctx: &Context, store: &Store) -> Result<(Vec<Trashed>, Vi
     for date in store.remote.list(&layout::trash(), Inline::No).await? {
         let entries = store.remote.list(&date.path, Inline::No).await?;
         for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Dir) {
-            let Ok(mut txn) = entry.name().parse::<Txn>() else { continue };
+            let name = entry.name().strip_suffix(GOING).unwrap_or(entry.name());
+            let Ok(named) = name.parse::<Txn>() else { continue };
             // Moved by path it may be another push than its name says; only its marker counts.
-            if entry.id.is_none()
-                && let Ok(Some(marker)) = tree::marker_in(store, &entry.path).await
-            {
-                txn = marker.txn;
-            }
-            let note = layout::arrival(&entry.path);
+            let marker = match tree::marker_in(store, &entry.path).await {
+                Ok(marker) => marker,
+                Err(error) if error.kind() == Kind::Integrity => None,
+                Err(error) if matches!(error.kind(), Kind::Local | Kind::Auth | Kind::Usage) => {
+                    ctx.warn(format!("{} is left: {}", entry.path, error.full_message()));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let txn = marker.filter(|_| entry.id.is_none()).map_or(named, |marker| marker.txn);
+            let note = layout::arrival(&date.path.join(name));
             let mut arrived = entries.iter().find(|other| other.path == note).map(|note| note.modified);
             if !store.keeps(Rule::AgeOfItem) {
                 arrived = Some(date.modified);
             }
-            trash.push(Trashed { folder: entry.object(), txn, arrived });
+            trash.push(Trashed { folder: entry.object(), txn, note, arrived });
         }
     }
     let look = Look::now(ctx, store);
@@ -170,19 +186,15 @@ async fn look_at_trash(ctx: &Context, store: &Store) -> Result<(Vec<Trashed>, Vi
     Ok((trash, view, look))
 }
 
-fn plan_retention(ctx: &Context, view: &View, request: &Request, plan: &mut Vec<(Cut, Step)>) -> Result<()> {
-    let mut rules: Retention = ctx.settings.retention.clone();
-    rules.keep_last = request.keep.or(rules.keep_last);
-    let pinned = pins::pinned(ctx)?;
+fn plan_retention(view: &View, rules: &Retention, pinned: &BTreeSet<RevisionId>, plan: &mut Vec<(Cut, Step)>) {
     for model in view.state.models.values() {
-        let expendable = retention::expendable(&view.state, model, &rules, &pinned);
+        let expendable = retention::expendable(&view.state, model, rules, pinned);
         for (push, reason) in expendable {
             let target = format!("{}@{} ({})", model.id, push.number, push.revision.short());
             let step = Step::new("move to trash", target, reason).bytes(push.size_bytes);
-            plan.push((Cut::Remove { model: model.id.clone(), txns: [push.txn].into() }, step));
+            plan.push((Cut::Remove { model: model.id.clone(), txn: push.txn }, step));
         }
     }
-    Ok(())
 }
 
 async fn plan_removed(store: &Store, view: &View, plan: &mut Vec<(Cut, Step)>) -> Result<()> {
@@ -217,7 +229,8 @@ async fn plan_forgotten(store: &Store, view: &View, plan: &mut Vec<(Cut, Step)>)
         }
     }
     for (folder, marker) in repair::push_folders(store).await? {
-        if folder.path.below(&layout::versions()).is_some() && !known.contains(&marker.txn) {
+        let kept = folder.path.below(&layout::versions()).is_some();
+        if kept && !known.contains(&marker.txn) && !view.begins_after(&marker) {
             folders.push((folder, None, marker.txn, "a push that was never committed"));
         }
     }
@@ -253,27 +266,37 @@ async fn plan_trash(
     for item in trash {
         let place = &item.folder.path;
         let wanted = all_pushes(view).find(|(_, push)| push.txn == item.txn && push.removed.is_none());
-        if let Some((model, push)) = wanted.filter(|_| store.keeps(Rule::PositiveEvidence)) {
+        if let Some((model, push)) = wanted.filter(|_| store.keeps(Rule::PositiveEvidence))
+            && !stands_elsewhere(store, model, push).await?
+        {
             let to = layout::version(&model.id, &item.txn);
             let step = Step::new("take out of the trash", place.as_str(), "the log says that it is not removed");
-            plan.push((Cut::TakeOut { folder: item.folder.clone(), to, txn: item.txn }, step.bytes(push.size_bytes)));
+            let (folder, note) = (item.folder.clone(), item.note.clone());
+            plan.push((Cut::TakeOut { folder, note, to, txn: item.txn }, step.bytes(push.size_bytes)));
             continue;
         }
         match item.arrived {
             None => {
                 let step = Step::new("note arrival", place.as_str(), "its grace period begins now");
-                plan.push((Cut::NoteArrival(place.clone()), step));
+                plan.push((Cut::NoteArrival(item.note.clone()), step));
             }
             Some(arrived) if now.duration_since(arrived) >= grace || !store.keeps(Rule::Grace) => {
                 let bytes = tree::walk(store, place).await?.iter().map(|entry| entry.size).sum();
                 let days = now.duration_since(arrived).as_hours() / 24;
                 let step = Step::new("delete", place.as_str(), format!("{days} days in the trash")).bytes(bytes);
-                plan.push((Cut::Delete { folder: item.folder.clone(), bytes }, step));
+                let (folder, note) = (item.folder.clone(), item.note.clone());
+                plan.push((Cut::Delete { folder, note, txn: item.txn, bytes }, step));
             }
             Some(_) => {}
         }
     }
     Ok(())
+}
+
+/// Whether a push stands outside the trash: then what is called so in the trash is a half of an earlier attempt.
+async fn stands_elsewhere(store: &Store, model: &Model, push: &Push) -> Result<bool> {
+    let found = tree::find(store, model, push).await?;
+    Ok(found.is_some_and(|found| found.folder.path.below(&layout::trash()).is_none()))
 }
 
 /// Renderings of the registry are kept to understand edits by hand; after three months nobody is still editing one.
@@ -296,14 +319,32 @@ async fn plan_renderings(store: &Store, view: &View, plan: &mut Vec<(Cut, Step)>
 }
 
 /// Does one thing; the bytes that it freed.
-async fn apply(ctx: &Context, store: &Store, view: &mut View, cut: Cut, look: &Look) -> Result<u64> {
+async fn apply(
+    ctx: &Context,
+    store: &Store,
+    view: &mut View,
+    cut: Cut,
+    look: &Look,
+    (rules, pinned): (&Retention, &BTreeSet<RevisionId>),
+) -> Result<u64> {
     match cut {
-        Cut::Remove { model, txns } => remove::remove_pushes(ctx, store, view, &model, txns).await?,
+        Cut::Remove { model, txn } => {
+            // Somebody may have labelled or deployed it since.
+            *view = log::refresh(ctx, store).await?;
+            let still = view.state.models.get(&model).is_some_and(|model| {
+                retention::expendable(&view.state, model, rules, pinned).iter().any(|(push, _)| push.txn == txn)
+            });
+            if still {
+                remove::remove_pushes(ctx, store, view, &model, [txn].into()).await?;
+            } else {
+                ctx.note(format!("a push of {model} stays: it is needed since a moment ago"));
+            }
+        }
         Cut::ToTrash { folder, txn } => {
             remove::to_trash(store, &folder, &txn).await?;
         }
-        Cut::TakeOut { folder, to, txn } => {
-            store.remote.delete(&Object::at(layout::arrival(&folder.path))).await?;
+        Cut::TakeOut { folder, note, to, txn } => {
+            tree::delete_all(store, &note).await?;
             match tree::relocate(store, &folder, &txn, &to).await {
                 Err(error) if !matches!(error.kind(), Kind::NotFound | Kind::Conflict) => return Err(error),
                 _ => {}
@@ -312,17 +353,38 @@ async fn apply(ctx: &Context, store: &Store, view: &mut View, cut: Cut, look: &L
             project::after(ctx, store, view, &models.iter().collect::<Vec<_>>()).await?;
         }
         Cut::DropRendering(object) => store.remote.delete(&object).await?,
-        Cut::NoteArrival(place) => remove::note_arrival(store, &place).await?,
-        Cut::Delete { folder, bytes } => {
+        Cut::NoteArrival(note) => remove::note_arrival(store, &note).await?,
+        Cut::Delete { folder, note, txn, bytes } => {
+            let Some(going) = set_apart(store, &folder, &txn).await? else { return Ok(0) };
             // What was read of trash and log may be relied on for an hour; after that the next run decides.
             if !look.is_fresh() {
                 ctx.note(format!("{} is left for the next prune: this one took more than an hour", folder.path));
                 return Ok(0);
             }
-            store.remote.delete(&folder).await?;
-            store.remote.delete(&Object::at(layout::arrival(&folder.path))).await?;
+            store.remote.delete(&going).await?;
+            tree::delete_all(store, &note).await?;
             return Ok(bytes);
         }
     }
     Ok(0)
 }
+
+/// Gives an item that is about to be deleted a name that nobody moves anything to; `None` when it is not that push
+/// any more. What is called by id needs none.
+async fn set_apart(store: &Store, folder: &Object, txn: &Txn) -> Result<Option<Object>> {
+    if folder.id.is_some() {
+        return Ok(Some(folder.clone()));
+    }
+    let going = folder.path.parent().join(&format!("{txn}{GOING}"));
+    if folder.path == going {
+        return Ok(Some(folder.clone()));
+    }
+    match tree::relocate(store, folder, txn, &going).await {
+        Ok(()) => Ok(Some(Object::at(going))),
+        Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Ends the name of an item of the trash that is being deleted.
+const GOING: &str = ".going";

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use modelkeep_core::digest::{RevisionId, Sha256};
@@ -26,7 +27,7 @@ use crate::push::waits;
 use crate::report::{Step, Wrote};
 use crate::rule::Rule;
 use crate::store::Store;
-use crate::{host, project, tree};
+use crate::{host, lock, project, tree};
 
 /// What to bring, and where to.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -107,7 +108,7 @@ pub async fn pull(ctx: &Context, request: &Request, model: &str) -> Result<Repor
         report_use(ctx, &store, &mut view, &found.id).await?;
     }
     if request.with_base {
-        let name = found.text("base_model", push.facts.base_model.as_deref()).ok_or_else(|| {
+        let name = found.describe(&push).base_model.ok_or_else(|| {
             Error::not_found(format!("`{}` names no base model", found.id))
                 .hint(format!("modelkeep set {} base_model=MODEL", found.id))
         })?;
@@ -213,6 +214,14 @@ pub(crate) async fn bring(
     request: &Request,
 ) -> Result<Report> {
     let local = store.local(ctx)?;
+    let parent = to.parent().unwrap_or(to);
+    let mut _alone = None;
+    if !request.dry_run {
+        fs::create_dir_all(parent).map_err(|error| failed("creating", parent, error))?;
+        let place = parent.canonicalize().unwrap_or_else(|_| parent.to_owned()).join(name_of(to));
+        let who = format!("another pull to {} is at work", to.display());
+        _alone = Some(lock::hold(ctx, local.folder(), &format!("pull {}", place.display()), &who).await?);
+    }
     let standing = stand(ctx, local, to, manifest)?;
     if !standing.foreign.is_empty() && !request.force {
         let shown = standing.foreign.iter().take(5).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
@@ -257,8 +266,6 @@ pub(crate) async fn bring(
             .collect();
         return Ok(report);
     }
-    let parent = to.parent().unwrap_or(to);
-    fs::create_dir_all(parent).map_err(|error| failed("creating", parent, error))?;
     check_space(parent, missing.iter().map(|file| file.size).sum())?;
     let part = parent.join(format!(".modelkeep-pull-{}-{}", name_of(to), push.revision.short()));
     fs::create_dir_all(&part).map_err(|error| failed("creating", &part, error))?;
@@ -416,6 +423,7 @@ async fn gather(
             missing.push(file);
         }
     }
+    let trouble = Mutex::new(None);
     let mut rounds = waits(store.remote.capabilities().late_listings && !store.remote.capabilities().ids);
     let mut before = None;
     let mut view = view.clone();
@@ -423,7 +431,7 @@ async fn gather(
         ctx.check_stop()?;
         let places = places(ctx, store, &view, model, push, &missing, before.is_some()).await?;
         let results = stream::iter(&missing)
-            .map(async |file| Ok::<_, Error>((*file, fetch(ctx, store, file, &places, part).await?)))
+            .map(async |file| Ok::<_, Error>((*file, fetch(ctx, store, file, &places, part, &trouble).await?)))
             .buffer_unordered(ctx.jobs)
             .try_collect::<Vec<_>>()
             .await?;
@@ -437,20 +445,24 @@ async fn gather(
         view = log::refresh(ctx, store).await?;
         let seen = (view.names.clone(), places.fingerprint());
         if !store.keeps(Rule::PullGoesRound) {
-            return Err(damaged(model, push, &missing));
+            return Err(damaged(model, push, &missing, trouble));
         }
         if before.replace(seen.clone()) == Some(seen) {
             match rounds.next() {
                 Some(wait) if !wait.is_zero() => tokio::time::sleep(wait).await,
                 Some(_) => {}
-                None => return Err(damaged(model, push, &missing)),
+                None => return Err(damaged(model, push, &missing, trouble)),
             }
         }
     }
     Ok(fetched)
 }
 
-fn damaged(model: &Model, push: &Push, missing: &[&FileEntry]) -> Error {
+fn damaged(model: &Model, push: &Push, missing: &[&FileEntry], trouble: Mutex<Option<Error>>) -> Error {
+    // It may be there, but the disk under it, or the one here, does not do its work.
+    if let Some(error) = trouble.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return error;
+    }
     let names: Vec<String> = missing.iter().take(5).map(|file| format!("`{}`", file.path)).collect();
     Error::integrity(format!(
         "{}@{} is damaged on the remote: {} cannot be had with the right content",
@@ -590,7 +602,14 @@ async fn places(
 }
 
 /// Fetches one file, checked; `None` when no place has it with the right content.
-async fn fetch(ctx: &Context, store: &Store, file: &FileEntry, places: &Places, part: &Path) -> Result<Option<u64>> {
+async fn fetch(
+    ctx: &Context,
+    store: &Store,
+    file: &FileEntry,
+    places: &Places,
+    part: &Path,
+    trouble: &Mutex<Option<Error>>,
+) -> Result<Option<u64>> {
     ctx.check_stop()?;
     let target = part.join(file.path.as_str());
     let partial = part_of(&target);
@@ -607,6 +626,10 @@ async fn fetch(ctx: &Context, store: &Store, file: &FileEntry, places: &Places, 
             Ok(_) => drop(fs::remove_file(&partial)),
             Err(error) if error.kind() == Kind::Integrity => drop(fs::remove_file(&partial)),
             Err(error) if error.kind() == Kind::NotFound => {}
+            // A bad sector, a file that one may not read: another copy may do.
+            Err(error) if matches!(error.kind(), Kind::Local | Kind::Auth) => {
+                *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
             Err(error) => return Err(error),
         }
     }
@@ -623,20 +646,30 @@ fn settle(ctx: &Context, part: &Path, to: &Path, standing: &Standing) -> Result<
     if ctx.env.cwd.starts_with(to.canonicalize().unwrap_or_else(|_| to.to_owned())) {
         return settle_in_place(ctx, part, to, standing);
     }
-    let old = part.with_file_name(format!("{}.old", name_of(part)));
-    exchange_or_move(part, to, &old)?;
     if standing.foreign.is_empty() {
-        fs::remove_dir_all(&old).map_err(|error| failed("removing", &old, error))?;
+        let old = part.with_file_name(format!("{}.old", name_of(part)));
+        // All that a killed pull can have left there is what pulls wrote.
+        remove_whole(&old)?;
+        exchange_or_move(part, to, &old)?;
+        remove_whole(&old)?;
         return Ok(None);
     }
-    // Only what is somebody's own is kept; what pulls wrote can be had again.
-    for below in standing.right.keys().chain(standing.ours.keys()) {
-        let _ = fs::remove_file(old.join(below));
-    }
-    remove_empty_folders(&old);
+    // What is somebody's own has its last name from the moment it is out of the way.
     let aside = aside(ctx, to);
-    fs::rename(&old, &aside).map_err(|error| failed("moving aside to", &aside, error))?;
+    exchange_or_move(part, to, &aside)?;
+    // Only that is kept; what pulls wrote can be had again.
+    for below in standing.right.keys().chain(standing.ours.keys()) {
+        let _ = fs::remove_file(aside.join(below));
+    }
+    remove_empty_folders(&aside);
     Ok(Some(aside))
+}
+
+fn remove_whole(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed("removing", folder, error)),
+        _ => Ok(()),
+    }
 }
 
 fn aside(ctx: &Context, to: &Path) -> PathBuf {
@@ -678,13 +711,16 @@ fn kept(part: &Path, below: &str) -> bool {
     part.join(below).exists()
 }
 
+/// Puts `part` in the place of `to`, which becomes `old`. Where the system can, nobody ever sees the place empty.
 fn exchange_or_move(part: &Path, to: &Path, old: &Path) -> Result<()> {
     #[cfg(any(target_os = "linux", target_vendor = "apple"))]
     {
         use rustix::fs::{CWD, RenameFlags};
-        if rustix::fs::renameat_with(CWD, part, CWD, to, RenameFlags::EXCHANGE).is_ok() {
-            return fs::rename(part, old).map_err(|error| failed("moving", part, error));
+        fs::rename(part, old).map_err(|error| failed("moving", part, error))?;
+        if rustix::fs::renameat_with(CWD, old, CWD, to, RenameFlags::EXCHANGE).is_ok() {
+            return Ok(());
         }
+        fs::rename(old, part).map_err(|error| failed("moving", old, error))?;
     }
     fs::rename(to, old).map_err(|error| failed("moving", to, error))?;
     fs::rename(part, to).map_err(|error| failed("writing", to, error))

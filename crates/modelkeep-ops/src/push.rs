@@ -7,28 +7,30 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::SignedDuration;
 use modelkeep_core::digest::{RevisionId, Sha256, Txn};
 use modelkeep_core::event::{Body, Event, MAX_INLINE_EVENT, PushIds, Pushed};
 use modelkeep_core::layout::{self, MARKER};
 use modelkeep_core::manifest::{FORMAT, Facts, Manifest, Marker, ModelKind};
 use modelkeep_core::name::{LATEST, Label, ModelId};
-use modelkeep_core::registry::Push;
+use modelkeep_core::path::RemotePath;
+use modelkeep_core::registry::{Model, Push};
 use modelkeep_core::{Error, Kind, Result};
-use modelkeep_remote::{Mode, NoMeter, Object, Source};
+use modelkeep_remote::{NoMeter, Object, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::context::{Context, Look, Progress};
 use crate::learn::{self, Given, Learnt, Material};
-use crate::local::Begun;
+use crate::local::{Begun, Local};
 use crate::log::{self, View};
 use crate::observe::{self, Directory, Filter};
 use crate::report::{Step, Wrote};
 use crate::rule::Rule;
 use crate::staging::{self, Filled, Staging};
 use crate::store::Store;
-use crate::{project, tree};
+use crate::{heal, lock, project, tree};
 
 /// What to push, and what to say about it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -123,6 +125,12 @@ pub async fn push(ctx: &Context, request: Request) -> Result<Report> {
     let local = store.local(ctx)?;
     let filter = Filter { include: request.include.clone(), exclude: request.exclude.clone() };
     let mut directory = observe::directory(&ctx.absolute(&request.path), &filter, local)?;
+    let mut _alone = None;
+    if !request.dry_run {
+        let name = format!("push {} {} {}", store.id(), asked.model, directory.root.display());
+        let who = format!("another push of {} to `{}` is at work", request.path.display(), asked.model);
+        _alone = Some(lock::hold(ctx, local.folder(), &name, &who).await?);
+    }
     let mut learnt = learn::learn(Material::gather(&directory)?, &asked.given)?;
     if directory.empty_folders > 0 {
         let (n, s) = (directory.empty_folders, if directory.empty_folders == 1 { "" } else { "s" });
@@ -139,7 +147,7 @@ pub async fn push(ctx: &Context, request: Request) -> Result<Report> {
     if let Some(manifest) = known_manifest(&directory)? {
         let revision = manifest.revision();
         if newest(&view, &asked.model).is_some_and(|push| push.revision == revision) {
-            return unchanged(ctx, &store, &mut view, &asked, &request, learnt, &manifest).await;
+            return unchanged(ctx, &store, &mut view, &asked, &request, learnt, &directory, &manifest).await;
         }
         refuse_deployed(&view, &asked.model, &request)?;
         if request.dry_run {
@@ -149,7 +157,7 @@ pub async fn push(ctx: &Context, request: Request) -> Result<Report> {
     }
     let txn = match store_content(ctx, &store, &mut view, &asked, &request, kind, &learnt, &directory).await? {
         Stored::Same(manifest) => {
-            return unchanged(ctx, &store, &mut view, &asked, &request, learnt, &manifest).await;
+            return unchanged(ctx, &store, &mut view, &asked, &request, learnt, &directory, &manifest).await;
         }
         Stored::Committed(txn, sent) => (txn, sent),
     };
@@ -211,7 +219,7 @@ async fn check_free(store: &Store, view: &View, kind: ModelKind, model: &ModelId
             continue;
         }
         // A marker whose event we do not see: this view is behind; what we push gets its own folder anyhow.
-        if tree::marker_in(store, &place).await?.is_none() {
+        if tree::marker_in(store, &place).await?.is_none() && !may_be_late(store, &place).await? {
             return Err(Error::conflict(format!(
                 "{place} is on the remote already, and nobody has told the registry of it"
             ))
@@ -219,6 +227,16 @@ async fn check_free(store: &Store, view: &View, kind: ModelKind, model: &ModelId
         }
     }
     Ok(())
+}
+
+/// Whether what is in a folder is so young that a listing may not show all of it yet, such as its marker.
+async fn may_be_late(store: &Store, folder: &RemotePath) -> Result<bool> {
+    if !store.remote.capabilities().late_listings {
+        return Ok(false);
+    }
+    let newest = tree::walk(store, folder).await?.into_iter().map(|entry| entry.modified).max();
+    let now = store.remote.now().await?;
+    Ok(newest.is_none_or(|newest| now.duration_since(newest) < SignedDuration::from_hours(1)))
 }
 
 /// Whether the content must be known before anything is sent: to tell the same content from a conflict.
@@ -277,14 +295,22 @@ async fn store_content(
     for _ in 0..3 {
         let staging = Staging::open(ctx, store, &asked.model, &directory.root, &left).await?;
         left.clear();
-        let filled = staging::fill(ctx, store, view, &staging, directory).await?;
+        let filled = match staging::fill(ctx, store, view, &staging, directory).await {
+            Err(error) if error.kind() == Kind::NotFound && staging.is_gone(store).await? => {
+                begin_again(ctx, local, &staging)?;
+                continue;
+            }
+            filled => filled?,
+        };
+        // It may have taken hours, in which others pushed, deployed or removed.
+        *view = log::refresh(ctx, store).await?;
         let revision = filled.manifest.revision();
         if newest(view, &asked.model).is_some_and(|push| push.revision == revision) {
             staging.discard(ctx, store).await?;
             return Ok(Stored::Same(filled.manifest));
         }
         refuse_deployed(view, &asked.model, request)?;
-        let number = view.state.models.get(&asked.model).map_or(1, modelkeep_core::registry::Model::next_number);
+        let number = view.state.models.get(&asked.model).map_or(1, Model::next_number);
         let marker =
             marker(ctx, view, asked, kind, learnt, &staging, filled.manifest.clone(), filled.ids.clone(), number);
         let marker_id = write_marker(store, &staging, &marker).await?;
@@ -294,13 +320,17 @@ async fn store_content(
         let ids = staging.folder.id.clone().zip(marker_id).map(|(folder, marker)| PushIds { folder, marker });
         let body = |view: &View| pushed(view, asked, &marker, ids.clone());
         if move_and_commit(ctx, store, view, &staging, &marker, &body).await? {
-            tree::remember_manifest_if_large(ctx, store, &marker.files)?;
+            tree::remember_manifest(ctx, store, &marker.files)?;
             return Ok(Stored::Committed(staging.txn, filled.sent));
         }
-        local.end_push(&staging.txn)?;
-        ctx.warn("a clean-up took this push's staging folder; beginning again");
+        begin_again(ctx, local, &staging)?;
     }
     Err(Error::new(Kind::Unavailable, "the staging folder was taken away three times").hint("run it again"))
+}
+
+fn begin_again(ctx: &Context, local: &Local, staging: &Staging) -> Result<()> {
+    ctx.warn("a clean-up took this push's staging folder; beginning again");
+    local.end_push(&staging.txn)
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -327,6 +357,7 @@ fn marker(
         at: ctx.now(),
         by: ctx.env.who(),
         facts,
+        replaces: None,
         ids,
         files,
     }
@@ -339,8 +370,7 @@ pub(crate) async fn write_marker(store: &Store, staging: &Staging, marker: &Mark
     // An attempt that was taken over left its own marker, with its own transaction.
     store.remote.delete(&Object::at(path.clone())).await?;
     let source = Source::Bytes(Bytes::from(marker.to_bytes()));
-    let written = store.remote.write(&path, source, Mode::New, Arc::new(NoMeter)).await?;
-    Ok(written.id)
+    Ok(staging::write_own(store, &path, source, Arc::new(NoMeter)).await?.id)
 }
 
 async fn read_back(ctx: &Context, store: &Store, staging: &Staging, filled: &Filled) -> Result<()> {
@@ -444,7 +474,7 @@ async fn commit_moved(
 async fn whole(
     store: &Store,
     folder: &Object,
-    place: &modelkeep_core::path::RemotePath,
+    place: &RemotePath,
     marker: &Marker,
 ) -> Result<bool> {
     let capabilities = store.remote.capabilities();
@@ -520,7 +550,12 @@ async fn resume_moved(
 /// The event of a push: its manifest goes along while the event stays small.
 pub(crate) fn pushed_event(view: &View, marker: &Marker, pushed: Pushed) -> Body {
     let mut pushed = pushed;
-    pushed.number = view.state.models.get(&marker.model).map_or(1, modelkeep_core::registry::Model::next_number);
+    let model = view.state.models.get(&marker.model);
+    pushed.number = match pushed.replaces {
+        // What takes a damaged push's place is that push again.
+        Some(_) => marker.number,
+        None => model.map_or(1, Model::next_number),
+    };
     pushed.manifest = Some(marker.files.clone());
     let sized = Event {
         format: FORMAT,
@@ -540,17 +575,43 @@ fn pushed(view: &View, asked: &Asked, marker: &Marker, ids: Option<PushIds>) -> 
     pushed_event(view, marker, pushed)
 }
 
+/// When the newest push is nowhere on the store any more, the directory that has its content makes it whole.
+async fn store_again(
+    ctx: &Context,
+    store: &Store,
+    view: &mut View,
+    asked: &Asked,
+    directory: &Directory,
+    manifest: &Manifest,
+) -> Result<bool> {
+    let Some(model) = view.state.models.get(&asked.model) else { return Ok(false) };
+    let Some(push) = model.latest().cloned() else { return Ok(false) };
+    if tree::stands(store, model, &push).await? {
+        return Ok(false);
+    }
+    tree::remember_manifest(ctx, store, manifest)?;
+    let here = directory.files.iter().map(|file| (file.path.clone(), heal::From::Local(file.local.clone())));
+    heal::heal(ctx, store, view, &asked.model, &push.txn, &here.collect()).await?;
+    Ok(true)
+}
+
 /// The same content as the newest revision: nothing is stored, what the flags say is.
+#[allow(clippy::too_many_arguments)]
 async fn unchanged(
     ctx: &Context,
     store: &Store,
     view: &mut View,
     asked: &Asked,
     request: &Request,
-    learnt: Learnt,
+    mut learnt: Learnt,
+    directory: &Directory,
     manifest: &Manifest,
 ) -> Result<Report> {
     let revision = manifest.revision();
+    if !request.dry_run && store_again(ctx, store, view, asked, directory, manifest).await? {
+        learnt.warnings.push("its content was nowhere on the store; it was stored again".to_owned());
+        learnt.warnings.iter().rev().take(1).for_each(|warning| ctx.warn(warning));
+    }
     let mut set = asked.set.clone();
     for metric in &asked.given.metrics {
         if let Some((name, _)) = metric.split_once('=')
@@ -662,7 +723,7 @@ fn planned(
             if held.contains(&file.sha256) { ("copy", "the remote has this content") } else { ("send", "new content") };
         Step::new(action, file.path.as_str(), reason).bytes(file.size)
     };
-    let number = view.state.models.get(&asked.model).map_or(1, modelkeep_core::registry::Model::next_number);
+    let number = view.state.models.get(&asked.model).map_or(1, Model::next_number);
     Report {
         model: asked.model.clone(),
         revision: manifest.revision(),

@@ -114,21 +114,20 @@ pub(crate) async fn to_trash(store: &Store, folder: &Object, txn: &Txn) -> Resul
         return Ok(place);
     }
     // An earlier stay of the same day left its note; the grace counts from this arrival.
-    store.remote.delete(&Object::at(layout::arrival(&place))).await?;
+    tree::delete_all(store, &layout::arrival(&place)).await?;
     match tree::relocate(store, folder, txn, &place).await {
         Ok(()) => {}
         // Somebody else was faster.
         Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => return Ok(place),
         Err(error) => return Err(error),
     }
-    note_arrival(store, &place).await?;
+    note_arrival(store, &layout::arrival(&place)).await?;
     Ok(place)
 }
 
 /// Writes the file whose time says when an item arrived.
-pub(crate) async fn note_arrival(store: &Store, place: &RemotePath) -> Result<()> {
-    let path = layout::arrival(place);
-    store.remote.write(&path, Source::Bytes(Bytes::new()), Mode::Replace, Arc::new(NoMeter)).await.map(drop)
+pub(crate) async fn note_arrival(store: &Store, note: &RemotePath) -> Result<()> {
+    store.remote.write(note, Source::Bytes(Bytes::new()), Mode::Replace, Arc::new(NoMeter)).await.map(drop)
 }
 
 /// Brings back removed pushes: `MODEL` all of the last removal, `MODEL@REV` that revision's.
@@ -214,7 +213,7 @@ async fn put_back(
     let mut look = Look::now(ctx, store);
     for (txn, folder) in &folders {
         if folder.path.below(&layout::trash()).is_some() {
-            store.remote.delete(&Object::at(layout::arrival(&folder.path))).await?;
+            tree::delete_all(store, &layout::arrival(&folder.path)).await?;
         }
         let place = layout::version(model, txn);
         if folder.path == place {

@@ -1,7 +1,7 @@
 //! Put right what can be put right: finish what was begun, bring files back from where they still are, show what the
 //! log says. Deletes nothing; what is damaged is kept aside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -90,9 +90,13 @@ pub async fn repair(ctx: &Context, request: &Request) -> Result<Report> {
     if changed {
         for (mend, step) in plan {
             ctx.check_stop()?;
-            apply(ctx, &store, &mut view, mend)
-                .await
-                .map_err(|error| error.context(format!("{} {}", step.action, step.target)))?;
+            match apply(ctx, &store, &mut view, mend).await {
+                // One thing that cannot be mended does not keep the others from it.
+                Err(error) if matches!(error.kind(), Kind::Integrity | Kind::Local | Kind::NotFound | Kind::Conflict) => {
+                    left.push(format!("{} {}: {}", step.action, step.target, error.full_message()));
+                }
+                other => other.map_err(|error| error.context(format!("{} {}", step.action, step.target)))?,
+            }
         }
     }
     Ok(Report { steps, left, changed, wrote: Wrote::to(&store, request.dry_run) })
@@ -101,7 +105,8 @@ pub async fn repair(ctx: &Context, request: &Request) -> Result<Report> {
 type Plan = Vec<(Mend, Step)>;
 
 async fn plan_log(ctx: &Context, store: &Store, view: &View, plan: &mut Plan, left: &mut Vec<String>) -> Result<()> {
-    for name in log::absent(store, view).await? {
+    // What only waited to be seen in the store itself was never seen there: it is not said to be so now.
+    for name in log::absent(ctx, store, view).await?.into_iter().filter(|name| !view.pending.contains(name)) {
         let step = Step::new("write again", layout::event(&name).as_str(), "the remote lost it, this machine has it");
         plan.push((Mend::Rewrite(name), step));
     }
@@ -143,22 +148,24 @@ async fn plan_content(
         for push in model.pushes.iter().filter(|push| push.removed.is_none()) {
             ctx.check_stop()?;
             let damage = verify::examine(ctx, store, model, push, deep || rotten.contains(&push.txn)).await?;
-            let Damage { folder: Some(folder), marker, missing, corrupt, .. } = damage else {
-                left.push(format!(
-                    "{}@{} ({}) is nowhere on the remote; push it again if you have it",
-                    model.id,
-                    push.number,
-                    push.revision.short()
-                ));
-                continue;
-            };
+            let Damage { folder, marker, mut missing, corrupt, .. } = damage;
+            let nowhere = folder.is_none();
+            if nowhere {
+                // Its files may be had from elsewhere all the same.
+                match tree::manifest(ctx, store, model, push).await {
+                    Ok(manifest) => missing = manifest.files().to_vec(),
+                    Err(error) if error.kind() == Kind::Integrity => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            let mut hopeless = nowhere && missing.is_empty();
+            let folder = folder.unwrap_or_else(|| layout::version(&model.id, &push.txn));
             if marker.is_some() {
                 let step = Step::new("write marker", folder.join(MARKER).as_str(), "it was lost; the log knows it");
                 let (model, txn) = (model.id.clone(), push.txn);
                 plan.push((Mend::Marker { model, txn, folder: folder.clone() }, step));
             }
             let mut sources = BTreeMap::new();
-            let mut hopeless = false;
             let mut whence = Vec::new();
             let broken = missing
                 .into_iter()
@@ -171,11 +178,21 @@ async fn plan_content(
                     sources.insert(file.path, from);
                 } else {
                     hopeless = true;
+                    if nowhere {
+                        break;
+                    }
                     left.push(format!(
                         "{place} is {what}; no copy of its content (SHA-256 {}) was found here or on the remote",
                         file.sha256
                     ));
                 }
+            }
+            if nowhere && hopeless {
+                let (number, revision) = (push.number, push.revision.short());
+                left.push(format!(
+                    "{}@{number} ({revision}) is nowhere on the remote; push it again if you have it",
+                    model.id
+                ));
             }
             // A push that cannot be made whole is left as it is: the files that it still has can be pulled.
             if !sources.is_empty() && !hopeless {
@@ -208,7 +225,7 @@ async fn source(
                     return Ok(Some((From::Remote(object), whence)));
                 }
                 Ok(_) => {}
-                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Local | Kind::Auth) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -240,6 +257,29 @@ async fn plan_folders(
             continue;
         }
         let txn = marker.txn;
+        let replaced = marker.replaces.and_then(|damaged| {
+            let mut pushes = view.state.models.get(&marker.model)?.pushes.iter();
+            pushes.find(|push| push.txn == damaged)
+        });
+        if let Some(damaged) = replaced {
+            // A repair was stopped before its event; one that another repair was faster with is forgotten in time.
+            if damaged.replaced_by.is_none() && damaged.removed.is_none() {
+                let target = format!("{}@{} ({})", marker.model, damaged.number, marker.revision.short());
+                let step = Step::new("make whole", target, "an earlier repair was stopped before it said so");
+                plan.push((Mend::Commit { folder, marker: Box::new(marker) }, step));
+            }
+            continue;
+        }
+        if view.begins_after(&marker) && folder.path.below(&layout::versions()).is_some() {
+            left.push(format!(
+                "a push of {} ({}) is older than the log: if the log was lost, modelkeep adopt takes it in",
+                marker.model,
+                marker.revision.short()
+            ));
+            if commit != Some(txn) {
+                continue;
+            }
+        }
         let name = format!("push of {} ({})", marker.model, marker.revision.short());
         if commit == Some(txn) {
             asked = None;
@@ -261,7 +301,7 @@ async fn plan_folders(
                 let to = layout::version(&model.id, &push.txn);
                 let step = Step::new("take out of the trash", name, "the log says that it is not removed");
                 plan.push((Mend::PutBack { folder: found.folder, to, txn: push.txn }, step));
-            } else if push.removed.is_some() && !in_trash {
+            } else if push.removed.is_some() && !in_trash && view.problems.is_empty() {
                 let step = Step::new("move to trash", name, "it was removed");
                 plan.push((Mend::Trash { model: model.id.clone(), txn: push.txn }, step));
             }
@@ -273,8 +313,10 @@ async fn plan_folders(
 /// Every push folder in `versions/` and, when whole, in `staging/`.
 pub(crate) async fn push_folders(store: &Store) -> Result<Vec<(Object, Marker)>> {
     let mut folders: Vec<_> = store.remote.list(&layout::staging(), Inline::No).await?;
-    for model in store.remote.list(&layout::versions(), Inline::No).await? {
-        folders.extend(store.remote.list(&model.path, Inline::No).await?);
+    // Where names are not unique a path is all folders of that name, and is listed once.
+    let models = store.remote.list(&layout::versions(), Inline::No).await?;
+    for model in models.into_iter().map(|entry| entry.path).collect::<BTreeSet<_>>() {
+        folders.extend(store.remote.list(&model, Inline::No).await?);
     }
     let mut found = Vec::new();
     for entry in folders.into_iter().filter(|entry| entry.kind == EntryKind::Dir) {
@@ -326,7 +368,7 @@ async fn rename(ctx: &Context, store: &Store, txn: &Txn) -> Result<()> {
         let free = layout::version(&marker.model, &staging::new_txn(ctx)?);
         store.remote.rename(&other.object(), &free).await?;
     }
-    match store.remote.rename(&folder, &to).await {
+    match tree::relocate(store, &folder, txn, &to).await {
         Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => Ok(()),
         other => other,
     }
@@ -343,6 +385,7 @@ async fn write_marker(ctx: &Context, store: &Store, model: &Model, push: &Push, 
         at: push.at,
         by: push.by.clone(),
         facts: push.facts.clone(),
+        replaces: None,
         ids: BTreeMap::new(),
         files: tree::manifest(ctx, store, model, push).await?,
     };
@@ -368,7 +411,7 @@ async fn commit(ctx: &Context, store: &Store, view: &mut View, folder: Object, m
     let place = layout::version(&marker.model, &marker.txn);
     let look = Look::now(ctx, store);
     if folder.path != place {
-        store.remote.rename(&folder, &place).await?;
+        tree::relocate(store, &folder, &marker.txn, &place).await?;
     }
     let committed = push::commit_found(ctx, store, view, &folder, marker, Pushed::of(marker), look).await?;
     if committed {

@@ -117,18 +117,30 @@ pub const KNOWN: [Known; 11] = [
 impl Settings {
     /// Reads every source.
     pub fn resolve(env: &Env, workspace: Option<&Workspace>) -> Result<Self> {
+        Self::resolve_if(env, workspace, None)
+    }
+
+    /// As [`Settings::resolve`] would, if `file` held `text`.
+    pub(crate) fn resolve_if(
+        env: &Env,
+        workspace: Option<&Workspace>,
+        changed: Option<(&Path, &str)>,
+    ) -> Result<Self> {
         let mut values: BTreeMap<&'static str, Value> = KNOWN
             .iter()
             .map(|known| (known.key, Value { text: known.default.to_owned(), origin: Origin::Default }))
             .collect();
         let mut remotes = BTreeMap::new();
         let mut unknown = Vec::new();
-        if let Some(file) = env.config_dir().map(|dir| dir.join("config.toml")) {
-            read_file(&file, &Origin::User(file.clone()), &mut values, &mut remotes, &mut unknown)?;
-        }
-        if let Some(workspace) = workspace {
-            let file = workspace.settings_file();
-            read_file(&file, &Origin::Workspace(file.clone()), &mut values, &mut remotes, &mut unknown)?;
+        let user = env.config_dir().map(|dir| Origin::User(dir.join("config.toml")));
+        let workspace_file = workspace.map(|workspace| Origin::Workspace(workspace.settings_file()));
+        for origin in [user, workspace_file].into_iter().flatten() {
+            let (Origin::User(file) | Origin::Workspace(file)) = &origin else { continue };
+            let text = match changed {
+                Some((changed, text)) if changed == file => text.to_owned(),
+                _ => read_file(file)?,
+            };
+            take_in(&text, file, &origin, &mut values, &mut remotes, &mut unknown)?;
         }
         for known in &KNOWN {
             let variable = variable_of(known.key);
@@ -149,7 +161,7 @@ impl Settings {
         let given = |key: &str| Some(text(key)).filter(|text| !text.is_empty());
         let size = |key: &str| {
             let size = text(key).parse::<ByteSize>();
-            size.map_err(|error| wrong(&values, key, error.context(format!("{key} = `{}`", text(key)))))
+            size.map_err(|error| wrong(&values, key, error.context(key)))
         };
         let folder_name = workspace.and_then(|workspace| workspace.root.file_name()?.to_str().map(str::to_owned));
         let name = given("name").map(str::to_owned).or(folder_name).unwrap_or_else(|| "models".to_owned());
@@ -230,22 +242,26 @@ fn wrong(values: &BTreeMap<&'static str, Value>, key: &str, error: Error) -> Err
     }
 }
 
-fn read_file(
+/// A settings file's text; one that is not there says nothing.
+pub(crate) fn read_file(file: &Path) -> Result<String> {
+    match fs::read_to_string(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        read => read.map_err(|error| modelkeep_remote::folder::failed("reading", file, error)),
+    }
+}
+
+fn take_in(
+    text: &str,
     file: &Path,
     origin: &Origin,
     values: &mut BTreeMap<&'static str, Value>,
     remotes: &mut BTreeMap<String, RemoteSetting>,
     unknown: &mut Vec<(String, PathBuf)>,
 ) -> Result<()> {
-    let text = match fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(modelkeep_remote::folder::failed("reading", file, error)),
-    };
     let unreadable = |why: String| {
         Error::usage(format!("{}: {why}", file.display())).hint(format!("mend {}, or move it aside", file.display()))
     };
-    let table: toml::Table = toml::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
+    let table: toml::Table = toml::from_str(text).map_err(|error| unreadable(error.to_string()))?;
     let mut flat = Vec::new();
     for (key, value) in table {
         if key == "remotes" {

@@ -13,11 +13,11 @@ use modelkeep_core::digest::{Sha256, Txn};
 use modelkeep_core::layout;
 use modelkeep_core::manifest::{FileEntry, Manifest};
 use modelkeep_core::name::ModelId;
-use modelkeep_core::path::ContentPath;
+use modelkeep_core::path::{ContentPath, RemotePath};
 use modelkeep_core::registry::{Model, Push};
 use modelkeep_core::{Error, Kind, Result};
 use modelkeep_remote::folder::failed;
-use modelkeep_remote::{Entry, EntryKind, Mode, Object, Source};
+use modelkeep_remote::{Entry, EntryKind, Meter, Mode, Object, Source, Written};
 
 use crate::context::{Context, Progress};
 use crate::local::{Begun, Stat};
@@ -93,6 +93,12 @@ impl Staging {
         let path = layout::staged(&txn);
         let entry = store.remote.create_dir(&path).await?;
         Ok(Self { txn, folder: Object { path, id: entry.id }, arrived: BTreeMap::new() })
+    }
+
+    /// Whether a clean-up took the folder.
+    pub async fn is_gone(&self, store: &Store) -> Result<bool> {
+        let there = store.remote.find(&self.folder).await?;
+        Ok(there.is_none_or(|entry| entry.path != self.folder.path))
     }
 
     /// Gives the folder up.
@@ -201,21 +207,32 @@ pub async fn held(ctx: &Context, store: &Store, view: &View) -> Result<BTreeSet<
 /// Sends small files that the remote cannot have, many at once.
 async fn send_small(ctx: &Context, store: &Store, staging: &Staging, files: &[&LocalFile]) -> Result<Vec<Brought>> {
     let pairs = files.iter().map(|file| (staging.folder.path.join_content(&file.path), file.local.clone())).collect();
-    let written = store.remote.write_many(pairs, ctx.meter()).await.map_err(|error| {
+    let written = match store.remote.write_many(pairs, ctx.meter()).await {
+        // An attempt whose answer was lost had written some of them: each is looked at by itself.
+        Err(error) if error.kind() == Kind::Conflict => {
+            let mut brought = Vec::with_capacity(files.len());
+            for file in files {
+                brought.push(send(ctx, store, staging, file, None, None).await?);
+            }
+            return Ok(brought);
+        }
+        written => written,
+    };
+    let written = written.map_err(|error| {
         let names: Vec<&str> = files.iter().take(3).map(|file| file.path.as_str()).collect();
         let more = files.len().saturating_sub(3);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         not_stored(error, &format!("{}{more}", names.join(", ")))
     })?;
-    files
-        .iter()
-        .zip(written)
-        .map(|(file, written)| {
-            observe::unchanged(file)?;
-            let entry = FileEntry { path: file.path.clone(), size: written.size, sha256: written.sha256 };
-            Ok(Brought { file: entry, id: written.id, sent: written.size })
-        })
-        .collect()
+    let brought = files.iter().zip(written).map(|(file, written)| Brought {
+        file: FileEntry { path: file.path.clone(), size: written.size, sha256: written.sha256 },
+        id: written.id,
+        sent: written.size,
+    });
+    let brought = brought.collect();
+    let files: Vec<LocalFile> = files.iter().map(|file| (*file).clone()).collect();
+    observe::blocking(move || files.iter().try_for_each(observe::unchanged)).await?;
+    Ok(brought)
 }
 
 /// Says which file could not be stored, and what to do about a store that is full.
@@ -267,8 +284,33 @@ async fn bring(
         let file = FileEntry { path: file.path.clone(), size: file.stat.size, sha256 };
         return Ok(Brought { file, id, sent: 0 });
     }
+    send(ctx, store, staging, file, content, sha256).await
+}
+
+/// Writes a file into a staging folder, where nobody else writes: what is there already is of an attempt whose answer
+/// was lost.
+pub async fn write_own(store: &Store, to: &RemotePath, source: Source, meter: Arc<dyn Meter>) -> Result<Written> {
+    match store.remote.write(to, source.clone(), Mode::New, Arc::clone(&meter)).await {
+        Err(error) if error.kind() == Kind::Conflict => {
+            store.remote.delete(&Object::at(to.clone())).await?;
+            store.remote.write(to, source, Mode::New, meter).await
+        }
+        written => written,
+    }
+}
+
+/// Sends one file's bytes; with `sha256` they must be those.
+async fn send(
+    ctx: &Context,
+    store: &Store,
+    staging: &Staging,
+    file: &LocalFile,
+    content: Option<Bytes>,
+    sha256: Option<Sha256>,
+) -> Result<Brought> {
+    let to = staging.folder.path.join_content(&file.path);
     let source = content.map_or_else(|| Source::File(file.local.clone()), Source::Bytes);
-    let written = store.remote.write(&to, source, Mode::New, ctx.meter()).await;
+    let written = write_own(store, &to, source, ctx.meter()).await;
     let written = written.map_err(|error| not_stored(error, file.path.as_str()))?;
     observe::unchanged(file)?;
     if let Some(expected) = sha256
@@ -373,7 +415,7 @@ impl<'a> Holdings<'a> {
         store: &Store,
         size: u64,
         sha256: &Sha256,
-        to: &modelkeep_core::path::RemotePath,
+        to: &RemotePath,
     ) -> Result<Option<Option<String>>> {
         if !store.remote.capabilities().copies {
             return Ok(None);

@@ -111,6 +111,21 @@ pub async fn find(store: &Store, model: &Model, push: &Push) -> Result<Option<Fo
     Ok(None)
 }
 
+/// Whether a push stands somewhere: in as few bytes as tell.
+pub async fn stands(store: &Store, model: &Model, push: &Push) -> Result<bool> {
+    if push.ids.is_none() {
+        for place in own_places(model, push) {
+            match store.remote.read(&Object::at(place.join(MARKER)), 0..256).await {
+                Ok(first) if String::from_utf8_lossy(&first).contains(&push.txn.to_string()) => return Ok(true),
+                Ok(_) => {}
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(find(store, model, push).await?.is_some())
+}
+
 /// Moves a push folder. What is called by id is the right one; at a path another push may stand by now: then nothing
 /// is moved, or what was moved by mistake goes where its own marker says, and this push is `NotFound` there.
 pub async fn relocate(store: &Store, folder: &Object, txn: &Txn, to: &RemotePath) -> Result<()> {
@@ -127,6 +142,19 @@ pub async fn relocate(store: &Store, folder: &Object, txn: &Txn, to: &RemotePath
         Err(error) if !matches!(error.kind(), Kind::NotFound | Kind::Conflict) => Err(error),
         _ => Err(gone()),
     }
+}
+
+/// Takes a small file of ours away, where equal names can stand together every one of it.
+pub async fn delete_all(store: &Store, path: &RemotePath) -> Result<()> {
+    if store.remote.capabilities().unique_names {
+        return store.remote.delete(&Object::at(path.clone())).await;
+    }
+    for entry in store.remote.list(&path.parent(), Inline::No).await? {
+        if entry.path == *path {
+            store.remote.delete(&entry.object()).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The marker of another push, if that is what stands there.
@@ -168,9 +196,9 @@ pub async fn spoilt_marker(store: &Store, model: &Model, push: &Push) -> Result<
 }
 
 async fn holds(store: &Store, folder: RemotePath, txn: &Txn) -> Result<Option<Found>> {
-    // A marker that cannot be read belongs to no push that anybody looks for.
+    // A marker that cannot be read, or is of a newer format, belongs to no push that anybody here looks for.
     let marker = match marker_in(store, &folder).await {
-        Err(error) if error.kind() == Kind::Integrity => None,
+        Err(error) if matches!(error.kind(), Kind::Integrity | Kind::Usage) => None,
         other => other?,
     };
     Ok(marker.filter(|marker| marker.txn == *txn).map(|marker| Found { folder: Object::at(folder), marker }))
@@ -222,16 +250,8 @@ pub async fn manifest(ctx: &Context, store: &Store, model: &Model, push: &Push) 
     Ok(found.marker.files)
 }
 
-/// Keeps a manifest that no event carries.
-pub fn remember_manifest_if_large(ctx: &Context, store: &Store, manifest: &Manifest) -> Result<()> {
-    if manifest.canonical().len() > modelkeep_core::event::MAX_INLINE_EVENT / 2 {
-        remember_manifest(ctx, store, manifest)?;
-    }
-    Ok(())
-}
-
-/// Keeps a manifest.
-fn remember_manifest(ctx: &Context, store: &Store, manifest: &Manifest) -> Result<()> {
+/// Keeps a manifest, which its event may have no room for.
+pub fn remember_manifest(ctx: &Context, store: &Store, manifest: &Manifest) -> Result<()> {
     let key = format!("manifest:{}", manifest.revision());
     let bytes = serde_json::to_vec(manifest).unwrap_or_default();
     store.local(ctx)?.put(store.id(), &key, &bytes)

@@ -9,7 +9,7 @@ use modelkeep_core::name::ModelId;
 use modelkeep_core::path::{ContentPath, RemotePath};
 use modelkeep_core::registry::{Model, Push};
 use modelkeep_core::{Error, Kind, Result, layout};
-use modelkeep_remote::{Entry, Object};
+use modelkeep_remote::Entry;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -88,7 +88,7 @@ pub async fn verify(ctx: &Context, model: Option<&str>, deep: bool) -> Result<Re
         store.local(ctx)?.put(store.id(), ROTTEN, &bytes)?;
     }
     if only.is_none() {
-        let lost = log::absent(&store, &view).await?;
+        let lost = log::absent(ctx, &store, &view).await?;
         report.problems.extend(lost.iter().map(|name| Problem {
             model: None,
             path: layout::event(name).to_string(),
@@ -234,8 +234,8 @@ async fn look(ctx: &Context, store: &Store, model: &Model, push: &Push, deep: bo
         .map(async |(path, doubtful, entry)| {
             ctx.check_stop()?;
             let digest = match tree::digest(store, &entry.object(), entry.size).await {
-                // It has moved since; the next look finds it where it is now.
-                Err(error) if error.kind() == Kind::NotFound => None,
+                // It has moved since; the next look finds it where it is now. What cannot be read is damaged.
+                Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Local) => None,
                 digest => Some(digest?),
             };
             ctx.observer.tell(Progress::Bytes(entry.size));
@@ -273,8 +273,9 @@ async fn unmarked(
             Err(error) if error.kind() == Kind::Integrity => ProblemKind::Corrupt,
             Err(error) => return Err(error),
         };
-        let there = store.remote.find(&Object::at(folder.clone())).await?.is_some();
-        if there && !tree::compare(store, &folder, &files).await?.good.is_empty() {
+        // One file that fits makes nobody's folder a push; all of them do.
+        let compared = tree::compare(store, &folder, &files).await?;
+        if compared.missing.is_empty() && compared.wrong.is_empty() {
             return Ok(Some((folder, files, kind)));
         }
     }

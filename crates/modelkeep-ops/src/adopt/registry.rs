@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use super::Candidate;
 use crate::log::View;
-use crate::project;
+use crate::{project, tree};
 use crate::report::Step;
 use crate::store::{Pointers, Store};
 
@@ -86,19 +86,20 @@ pub async fn read(store: &Store, view: &View, candidates: &[Candidate], log_lost
         }
         _ => return Ok(taken),
     };
+    let entries = document.get("models").and_then(Value::as_array).cloned().unwrap_or_default();
     let waiting = candidates.iter().filter(|candidate| !candidate.ready || candidate.id().is_none()).count();
     if waiting > 0 {
-        taken.sentences.push(format!(
-            "{} waits until its models are known: {waiting} folder(s) are still to be adopted (or skipped with --map)",
-            layout::registry()
-        ));
         taken.waits = true;
+        if !entries.is_empty() {
+            let folders = if waiting == 1 { "1 folder is".to_owned() } else { format!("{waiting} folders are") };
+            let registry = layout::registry();
+            taken.sentences.push(format!("{registry} is taken in once {folders} adopted too (or skipped with --map)"));
+        }
         return Ok(taken);
     }
     let known = known(view, candidates);
     let mut models = BTreeMap::new();
     let mut others: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
-    let entries = document.get("models").and_then(Value::as_array).cloned().unwrap_or_default();
     for entry in entries.iter().filter_map(Value::as_object) {
         let Some(id) = entry.get("id").and_then(Value::as_str) else {
             taken.sentences.push("an entry without an id was left out".to_owned());
@@ -108,6 +109,10 @@ pub async fn read(store: &Store, view: &View, candidates: &[Candidate], log_lost
             let shown = model.shown(ours(entry, "revision").and_then(|revision| revision.as_str()?.parse().ok()));
             check_size(id, entry, shown.map_or(0, |push| push.size), &mut taken.sentences);
             let mut adopted = adopted(id, entry, model);
+            let metrics = adopted.fields.remove("metrics");
+            if metrics.is_some_and(|metrics| metrics.as_object().is_none_or(|metrics| !metrics.is_empty())) {
+                taken.sentences.push(format!("`{id}`: its metrics are no object of names and numbers; left out"));
+            }
             if let Some(push) = shown {
                 adopted.fields.retain(|field, value| !is_learnt(field, value, model, push.facts, &known));
             }
@@ -239,11 +244,13 @@ pub async fn deployment(store: &Store, view: &View) -> Result<Option<Body>> {
         return Ok(None);
     }
     let Some(target) = pointed_to(store).await? else { return Ok(None) };
-    let model = view.state.models.values().find(|model| project::shown_at(&view.state, model) == target);
-    Ok(model.and_then(|model| {
-        let push = model.latest()?;
-        Some(Body::Deployed { model: model.id.clone(), revision: push.revision, rollback: false })
-    }))
+    let Some(model) = view.state.models.values().find(|model| project::shown_at(&view.state, model) == target) else {
+        return Ok(None);
+    };
+    // What stands there is what was deployed, be there a newer one or not.
+    let standing = tree::marker_in(store, &target).await?.map(|marker| marker.revision);
+    let push = standing.and_then(|revision| model.push_of(&revision)).or_else(|| model.latest());
+    Ok(push.map(|push| Body::Deployed { model: model.id.clone(), revision: push.revision, rollback: false }))
 }
 
 /// What the pointer `deployed/current` names.

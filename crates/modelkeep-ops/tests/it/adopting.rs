@@ -147,7 +147,7 @@ async fn a_grown_tree_is_shown_corrected_and_taken_in_without_moving_a_byte() {
         assert!(doubts(&report, folder).contains("--map"), "{}", doubts(&report, folder));
     }
     let said = report.registry.join("\n");
-    assert!(said.contains("waits") || said.contains("gone-v1"), "{said}");
+    assert!(said.contains("is taken in once"), "{said}");
 
     // Corrected by a file; a slip in it is told, with the nearest name.
     let wrong = Request { map: Some(map(&ground, "[folders]\n\"final-final2\" = \"fraud-v2\"\n")), ..now() };

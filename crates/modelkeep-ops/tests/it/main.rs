@@ -7,6 +7,8 @@ mod crash;
 mod hosts;
 mod mended;
 mod names;
+mod protocol;
+mod resumed;
 mod settings;
 mod survive;
 mod world;

@@ -31,6 +31,12 @@ impl TestClock {
         clock.0 = clock.0.saturating_add(by).unwrap();
         clock.1 += Duration::try_from(by).unwrap_or_default();
     }
+
+    /// Sets it wrong: no time passes.
+    pub fn set_off(&self, by: SignedDuration) {
+        let mut clock = self.0.lock().unwrap();
+        clock.0 = clock.0.saturating_add(by).unwrap();
+    }
 }
 
 impl Clock for TestClock {

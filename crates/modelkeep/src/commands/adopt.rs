@@ -44,8 +44,11 @@ pub async fn run(session: &Session, args: &Args) -> Result<()> {
     )
     .await?;
     session.show(&report, human)?;
-    if report.items.iter().any(|item| !item.adopted && !item.doubtful.is_empty()) {
+    let left = || report.items.iter().filter(|item| !item.adopted && !item.doubtful.is_empty());
+    if left().any(|item| item.id.is_none()) {
         session.next("modelkeep adopt --map FILE, which says what the doubtful folders are");
+    } else if left().next().is_some() && !args.now {
+        session.next("modelkeep adopt --now, when nobody is writing there");
     }
     Ok(())
 }
@@ -58,7 +61,10 @@ fn human(report: &Report) -> String {
     let ended = words::changed(&report.steps, changed, report.wrote, nothing, || {
         format!("taken in: {}", words::count(report.items.iter().filter(|item| item.adopted).count() as u64, "model"))
     });
-    let details: String = report.items.iter().map(details).collect();
+    let mut details: String = report.items.iter().map(details).collect();
+    if !details.is_empty() {
+        details.push('\n');
+    }
     format!("{}{details}{}{ended}", folders(&report.items), words::lines(registry))
 }
 

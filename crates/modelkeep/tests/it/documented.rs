@@ -6,18 +6,28 @@ use std::process::Command;
 
 use crate::sealed::Sealed;
 
-/// The runnable lines of a document, each with its number.
+/// The runnable commands of a document, each with the number of its first line.
 fn commands(text: &str) -> Vec<(usize, String)> {
-    let mut found = Vec::new();
-    let mut runnable = false;
+    let mut found: Vec<(usize, String)> = Vec::new();
+    let (mut runnable, mut open) = (false, false);
     for (number, line) in text.lines().enumerate() {
         if let Some(language) = line.trim_start().strip_prefix("```") {
             runnable = language == "sh" && !runnable;
+            open = false;
         } else if runnable && !line.trim().is_empty() {
-            found.push((number + 1, line.to_owned()));
+            match found.last_mut().filter(|_| open) {
+                Some((_, command)) => *command += &format!("\n{line}"),
+                None => found.push((number + 1, line.to_owned())),
+            }
+            // A loop or a quoted text goes on over several lines.
+            open = found.last().is_some_and(|(_, command)| !is_complete(command));
         }
     }
     found
+}
+
+fn is_complete(command: &str) -> bool {
+    Command::new("sh").args(["-n", "-c", command]).output().is_ok_and(|output| output.status.success())
 }
 
 fn run(document: &Path) {
@@ -55,4 +65,13 @@ fn run(document: &Path) {
 #[test]
 fn the_readme_does_what_it_says() {
     run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md"));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_guide_does_what_it_says() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide");
+    for page in fs::read_dir(guide).unwrap().map(|entry| entry.unwrap().path()) {
+        run(&page);
+    }
 }

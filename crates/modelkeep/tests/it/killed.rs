@@ -1,6 +1,6 @@
 //! The real program, killed as by `kill -9` at each of its remote calls, and eight of them at once.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::sealed::{Sealed, words};
 
@@ -93,6 +93,143 @@ fn deploying_and_removing_killed_anywhere() {
         sealed.ok("pull banking-v1 --to back");
         everything_is_right(sealed);
     });
+}
+
+#[test]
+fn a_forced_pull_killed_anywhere_keeps_what_is_somebodys_own() {
+    let prepare = || {
+        let sealed = Sealed::with_store();
+        sealed.ok("push outputs/banking-v1 m");
+        sealed.ok("pull m --to here");
+        sealed.ok("push outputs/banking-v2 m");
+        sealed.write("here/notes.md", b"weeks of work");
+        sealed
+    };
+    let check = |sealed: &Sealed| {
+        let kept = |sealed: &Sealed| sealed.files("project").iter().any(|(_, bytes)| bytes == b"weeks of work");
+        assert!(kept(sealed));
+        sealed.ok("pull m --to here --force");
+        assert!(kept(sealed) && sealed.files("project/here").len() == 3);
+        everything_is_right(sealed);
+    };
+    at_every_call(prepare, "pull m --to here --force", check);
+    at_every_local_write(prepare, "pull m --to here --force", check);
+}
+
+/// Three pushes of one model, of which the rules keep one.
+fn to_be_pruned() -> Sealed {
+    let sealed = Sealed::with_models();
+    sealed.ok("push outputs/banking-v1 banking-v2");
+    sealed.ok("push outputs/llama2-7b banking-v2");
+    sealed
+}
+
+fn pruned(sealed: &Sealed) {
+    sealed.ok("prune --keep 1 --yes");
+    everything_is_right(sealed);
+    // Nothing is gone: it waits in the trash.
+    sealed.ok("restore banking-v2@2");
+    sealed.ok("pull banking-v2@2 --to back");
+    everything_is_right(sealed);
+}
+
+/// A damaged push, and another one of the same content.
+fn damaged() -> Sealed {
+    let sealed = Sealed::with_models();
+    sealed.ok("push outputs/banking-v1 spare-v1");
+    sealed.forget_outputs();
+    let folder = sealed.root.join("store/models/finetuned/banking-v1");
+    std::fs::write(folder.join("adapter_model.safetensors"), b"not these bytes").unwrap();
+    std::fs::remove_file(folder.join("adapter_config.json")).unwrap();
+    sealed
+}
+
+fn mended(sealed: &Sealed) {
+    everything_is_right(sealed);
+    sealed.ok("pull banking-v1@1 --to back");
+    assert_eq!(sealed.files("project/back").len(), 3);
+}
+
+/// A tree that somebody made by hand.
+fn by_hand() -> Sealed {
+    let sealed = Sealed::with_store();
+    sealed.adapter("../store/models/finetuned/support-v1", 1, &[("accuracy", 0.9)]);
+    sealed.adapter("../store/models/finetuned/support-v2", 2, &[("accuracy", 0.95)]);
+    sealed
+}
+
+fn taken_in(sealed: &Sealed) {
+    sealed.ok("adopt --now --yes");
+    everything_is_right(sealed);
+    for model in ["support-v1", "support-v2"] {
+        sealed.ok(&format!("pull {model} --to {model}"));
+        assert_eq!(sealed.files(&format!("project/{model}")).len(), 3);
+    }
+}
+
+#[test]
+fn pruning_repairing_and_adopting_killed_anywhere() {
+    at_every_call(to_be_pruned, "prune --keep 1 --yes", pruned);
+    at_every_call(damaged, "repair --yes", mended);
+    at_every_call(by_hand, "adopt --now --yes", taken_in);
+}
+
+/// Kills `line` at each of its writes to a file or a folder, wherever that is: `strace` sends the signal as the call
+/// is made. Long, so only where the long tests run; and only where one program may trace another.
+fn at_every_local_write(prepare: impl Fn() -> Sealed, line: &str, check: impl Fn(&Sealed)) {
+    const WRITES: &str = "write,pwrite64,pwritev,ftruncate,copy_file_range,rename,renameat,renameat2,link,linkat,\
+                          unlink,unlinkat,rmdir,mkdir,mkdirat,symlink,symlinkat,fsync,fdatasync,syncfs";
+    let traces = || Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status().is_ok_and(|s| s.success());
+    if std::env::var_os("MODELKEEP_TEST_FULL").is_none() || !traces() {
+        println!("left out: `{line}` killed at its local writes (MODELKEEP_TEST_FULL, and a strace that may trace)");
+        return;
+    }
+    for at in 1.. {
+        let sealed = prepare();
+        let program = sealed.command(&words(line));
+        let mut traced = Command::new("strace");
+        traced.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={WRITES}")]);
+        traced.args(["-e", &format!("inject={WRITES}:signal=SIGKILL:when={at}")]);
+        traced.arg(program.get_program()).args(program.get_args());
+        traced.current_dir(sealed.work()).env_clear();
+        traced.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let died = !traced.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success();
+        check(&sealed);
+        assert!(at < 2000, "`{line}` never ends");
+        if !died {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_push_killed_at_a_local_write_is_simply_run_again() {
+    let prepare = || {
+        let sealed = Sealed::with_store();
+        sealed.ok("push outputs/banking-v1 banking-v1");
+        sealed
+    };
+    at_every_local_write(prepare, "push outputs/banking-v2 banking-v1", |sealed| {
+        sealed.ok("pull banking-v1@1 --to old");
+        let (_, report) = sealed.json("push outputs/banking-v2 banking-v1");
+        assert_eq!((&report["number"], &report["latest"]), (&2.into(), &true.into()));
+        everything_is_right(sealed);
+    });
+}
+
+#[test]
+fn pruning_killed_at_a_local_write() {
+    at_every_local_write(to_be_pruned, "prune --keep 1 --yes", pruned);
+}
+
+#[test]
+fn repairing_killed_at_a_local_write() {
+    at_every_local_write(damaged, "repair --yes", mended);
+}
+
+#[test]
+fn adopting_killed_at_a_local_write() {
+    at_every_local_write(by_hand, "adopt --now --yes", taken_in);
 }
 
 #[test]

@@ -152,6 +152,7 @@ fn pushed(model: &str, number: u64, padding: usize) -> Body {
         at: "2026-11-01T00:00:00Z".parse().unwrap(),
         by: "ana@here".to_owned(),
         facts: Facts { notes: vec!["x".repeat(padding)], ..Facts::default() },
+        replaces: None,
         ids: [].into(),
         files: manifest.clone(),
     };
