@@ -168,6 +168,9 @@ pub async fn adopt(ctx: &Context, request: &Request) -> Result<Report> {
         let models: Vec<ModelId> = view.state.models.keys().cloned().collect();
         project::after(ctx, &store, &mut view, &models.iter().collect::<Vec<_>>()).await?;
     }
+    if candidates.is_empty() {
+        store.explain_nothing(ctx);
+    }
     Ok(Report {
         items: candidates.into_iter().map(|candidate| candidate.item).collect(),
         registry: found.sentences,
@@ -443,16 +446,15 @@ async fn take_in(ctx: &Context, store: &Store, view: &mut View, candidate: &Cand
         view.state.models.get(&marker.model).map_or(marker.number, |model| model.next_number().max(marker.number));
     // What it took the place of, a log that was lost knew; this one never will.
     let replaces = None;
-    let pushed = Pushed { replaces, adopted: true, folder, set: map.fields(candidate.folder.name()), ..Pushed::of(&marker) };
+    let pushed =
+        Pushed { replaces, adopted: true, folder, set: map.fields(candidate.folder.name()), ..Pushed::of(&marker) };
     let Body::Pushed(mut pushed) = push::pushed_event(view, &marker, pushed) else {
         return Err(Error::internal("an adopted push is a push"));
     };
     pushed.number = number;
     log::append(ctx, store, view, Body::Pushed(pushed)).await?;
     match &candidate.edited {
-        Some(before) => {
-            let_go(ctx, store, view, (&before.model, &before.txn), (&marker.model, &marker.revision)).await
-        }
+        Some(before) => let_go(ctx, store, view, (&before.model, &before.txn), (&marker.model, &marker.revision)).await,
         None => Ok(()),
     }
 }
@@ -517,10 +519,8 @@ async fn let_go(
     let (id, revision) = (model.id.clone(), push.revision);
     let deployed = view.state.deployment_of(&id).is_some_and(|deployment| deployment.revision == revision);
     let was_shown = model.push_of(&revision).is_some_and(|shown| shown.txn == *before);
-    let kept = model
-        .pushes
-        .iter()
-        .any(|other| other.txn != *before && other.revision == revision && other.removed.is_none());
+    let kept =
+        model.pushes.iter().any(|other| other.txn != *before && other.revision == revision && other.removed.is_none());
     let labels = if kept { Vec::new() } else { model.labels_of(&revision) };
     if deployed && was_shown {
         let body = Body::Deployed { model: now.clone(), revision: *content, rollback: false };

@@ -67,9 +67,7 @@ pub async fn heal(
     };
     let marker_id = push::write_marker(store, &staging, &marker).await?;
     let ids = staging.folder.id.clone().zip(marker_id).map(|(folder, marker)| PushIds { folder, marker });
-    let body = |view: &View| {
-        push::pushed_event(view, &marker, Pushed { ids: ids.clone(), ..Pushed::of(&marker) })
-    };
+    let body = |view: &View| push::pushed_event(view, &marker, Pushed { ids: ids.clone(), ..Pushed::of(&marker) });
     if !push::move_and_commit(ctx, store, view, &staging, &marker, &body).await? {
         return Err(Error::new(Kind::Unavailable, "a clean-up took the folder being built").hint("modelkeep repair"));
     }

@@ -471,12 +471,7 @@ async fn commit_moved(
 }
 
 /// Whether the moved folder holds the marker and every file with its right size.
-async fn whole(
-    store: &Store,
-    folder: &Object,
-    place: &RemotePath,
-    marker: &Marker,
-) -> Result<bool> {
+async fn whole(store: &Store, folder: &Object, place: &RemotePath, marker: &Marker) -> Result<bool> {
     let capabilities = store.remote.capabilities();
     if capabilities.ids {
         // A listing may be late; an id never is.

@@ -92,7 +92,9 @@ pub async fn repair(ctx: &Context, request: &Request) -> Result<Report> {
             ctx.check_stop()?;
             match apply(ctx, &store, &mut view, mend).await {
                 // One thing that cannot be mended does not keep the others from it.
-                Err(error) if matches!(error.kind(), Kind::Integrity | Kind::Local | Kind::NotFound | Kind::Conflict) => {
+                Err(error)
+                    if matches!(error.kind(), Kind::Integrity | Kind::Local | Kind::NotFound | Kind::Conflict) =>
+                {
                     left.push(format!("{} {}: {}", step.action, step.target, error.full_message()));
                 }
                 other => other.map_err(|error| error.context(format!("{} {}", step.action, step.target)))?,

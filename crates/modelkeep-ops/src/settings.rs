@@ -23,6 +23,12 @@ pub struct RemoteSetting {
     /// The tree's own id, recorded when it was first seen, so that another tree in its place is noticed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// On Drive: the account whose access the store is used with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// On Drive: the folder's id, since a name there may be that of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
 }
 
 /// Where a value came from.
@@ -121,11 +127,7 @@ impl Settings {
     }
 
     /// As [`Settings::resolve`] would, if `file` held `text`.
-    pub(crate) fn resolve_if(
-        env: &Env,
-        workspace: Option<&Workspace>,
-        changed: Option<(&Path, &str)>,
-    ) -> Result<Self> {
+    pub(crate) fn resolve_if(env: &Env, workspace: Option<&Workspace>, changed: Option<(&Path, &str)>) -> Result<Self> {
         let mut values: BTreeMap<&'static str, Value> = KNOWN
             .iter()
             .map(|known| (known.key, Value { text: known.default.to_owned(), origin: Origin::Default }))

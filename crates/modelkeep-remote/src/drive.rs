@@ -36,7 +36,7 @@ mod wire;
 mod write;
 
 pub use self::auth::Secret;
-pub use self::folders::{FolderFound, find_folders};
+pub use self::folders::{Drive, FolderFound, find_folders};
 pub use self::limit::Spent;
 pub use self::remote::DriveRemote;
 pub use self::session::{Kept, NoSessions, SessionKey, Sessions};

@@ -17,9 +17,9 @@ use serde_json::{Map, Value};
 
 use super::Candidate;
 use crate::log::View;
-use crate::{project, tree};
 use crate::report::Step;
 use crate::store::{Pointers, Store};
+use crate::{project, tree};
 
 /// What an existing registry gives.
 #[derive(Default)]

@@ -94,7 +94,12 @@ const EARLY: Duration = Duration::from_secs(60);
 impl Auth {
     /// Access by this source.
     pub fn new(source: impl TokenSource + 'static) -> Self {
-        Self(Arc::new(Shared { source: Box::new(source), current: tokio::sync::Mutex::new(None) }))
+        Self::boxed(Box::new(source))
+    }
+
+    /// The same by a source of a kind that is only known when the program runs.
+    pub fn boxed(source: Box<dyn TokenSource>) -> Self {
+        Self(Arc::new(Shared { source, current: tokio::sync::Mutex::new(None) }))
     }
 
     /// A token that is good now.

@@ -16,13 +16,13 @@ use modelkeep_core::{Error, Kind, Result};
 
 use super::Options;
 use super::auth::Auth;
-use super::client::{Client, Metadata};
+use super::client::Metadata;
 use super::download::Download;
 use super::error::Failure;
+use super::folders::{Drive, account};
 use super::gauge::Gauge;
 use super::ids::{Found, Tree, shown};
 use super::limit::Spent;
-use super::mirror::Mirror;
 use super::node::{Body, Node};
 use super::write::{Write, taken};
 use crate::remote::{
@@ -51,36 +51,21 @@ impl fmt::Debug for DriveRemote {
 impl DriveRemote {
     /// Opens the folder with this id.
     pub async fn open(options: Options, auth: Auth, folder: &str) -> Result<Self> {
-        let client = Client::new(&options, auth)?;
-        let saved = options.cache.as_ref().and_then(|path| std::fs::read(path).ok());
-        let saved = saved.and_then(|bytes| Mirror::load(folder, options.settle, &bytes));
-        if let Some((mirror, drive)) = saved {
-            let tree = Tree::known(client, folder.to_owned(), drive, mirror, &options);
-            return Ok(Self { tree, options });
-        }
-        let doing = format!("opening the folder {folder}");
-        let file = client.get(folder, &doing).await?;
-        let file = file.filter(|file| file.is_folder() && !file.trashed).ok_or_else(|| {
-            Error::not_found(format!("no folder {folder} can be seen on this Drive"))
-                .hint("modelkeep whoami (is it the right account, with the scope that sees it?)")
-        })?;
-        // Whether the changes tell all that happens in somebody else's folder is unverified: there, every look is a
-        // listing.
-        let trusted = file.owned_by_me || file.drive_id.is_some();
-        let tree = Tree::new(client, file.id, file.drive_id, trusted, &options);
-        Ok(Self { tree, options })
+        Drive::new(options, auth)?.open(folder).await
     }
 
     /// Makes a folder in the account's own Drive, and opens it.
     pub async fn create(options: Options, auth: Auth, name: &str) -> Result<Self> {
-        let client = Client::new(&options, auth)?;
-        let ids = client.generate_ids(1, "files").await?;
-        let id = ids.first().ok_or_else(|| Error::internal("Drive made no ids"))?;
-        let doing = format!("creating the folder {name}");
-        let made = client.create(&Metadata::new(id, name, "root").folder(), &doing).await;
-        let tree = Tree::new(client, id.clone(), None, true, &options);
-        tree.made(made, id, &doing).await?;
-        Ok(Self { tree, options })
+        Drive::new(options, auth)?.create(name).await
+    }
+
+    pub(super) fn around(tree: Tree, options: Options) -> Self {
+        Self { tree, options }
+    }
+
+    /// Keeps what is known of the tree in this file from now on.
+    pub fn cache_at(&mut self, path: PathBuf) {
+        self.options.cache = Some(path);
     }
 
     /// The root folder's id.
@@ -90,8 +75,7 @@ impl DriveRemote {
 
     /// Whose Drive it is: an e-mail address.
     pub async fn account(&self) -> Result<String> {
-        let about = self.tree.client.about().await?;
-        about.user.email_address.ok_or_else(|| Error::new(Kind::Auth, "Drive does not say whose it is"))
+        account(&self.tree.client).await
     }
 
     /// What was asked of Google so far.

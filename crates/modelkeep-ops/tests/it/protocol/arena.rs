@@ -143,9 +143,10 @@ impl Arena {
             _ => act.prepare(on),
         };
         // Where listings are late a client may not have heard of a model.
-        let must_come = !self.store.capabilities().late_listings && matches!(
-            act, Act::Pull(model) if self.oracle.must_come(model.split('@').next().unwrap_or(model))
-        );
+        let must_come = !self.store.capabilities().late_listings
+            && matches!(
+                act, Act::Pull(model) if self.oracle.must_come(model.split('@').next().unwrap_or(model))
+            );
         let deployed = matches!(act, Act::Push(model, _) if self.oracle.was_deployed(model));
         let work = Box::pin(async move { act.run(&ctx, &path).await });
         let removals = self.oracle.removals();

@@ -163,9 +163,9 @@ impl Oracle {
     /// Where readers look.
     fn places(&self, all: &Snapshot, model: &ModelId, push: &Push) -> Vec<RemotePath> {
         let ours = |sha256: &Option<Sha256>| sha256.and_then(|sha256| self.markers.get(&sha256)) == Some(&push.txn);
-        let folders = all.iter().filter(|(path, entries)| {
-            path.ends_with(MARKER) && entries.iter().any(|(_, sha256)| ours(sha256))
-        });
+        let folders = all
+            .iter()
+            .filter(|(path, entries)| path.ends_with(MARKER) && entries.iter().any(|(_, sha256)| ours(sha256)));
         let folders = folders.filter_map(|(path, _)| Some(path.parse::<RemotePath>().ok()?.parent()));
         let places = [layout::models(ModelKind::Finetuned), layout::versions_of(model)];
         folders
