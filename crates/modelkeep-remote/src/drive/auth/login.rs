@@ -228,11 +228,12 @@ fn check(granted: Granted, scope: Scope) -> Result<Granted> {
     Ok(granted)
 }
 
-/// The path of a browser's request.
+/// The path of a browser's request, which is read to its end: closing on what is unread breaks the connection before
+/// the browser has the answer.
 async fn request_line(stream: &mut TcpStream) -> Option<String> {
-    let mut buffer = Vec::new();
+    let mut buffer = Vec::with_capacity(16 << 10);
     let reading = async {
-        while !buffer.windows(2).any(|pair| pair == b"\r\n") && buffer.len() < 16 << 10 {
+        while !buffer.windows(4).any(|end| end == b"\r\n\r\n") && buffer.len() < 16 << 10 {
             if stream.read_buf(&mut buffer).await.ok()? == 0 {
                 return None;
             }
