@@ -16,7 +16,7 @@ use modelkeep_remote::drive::auth::{
 use modelkeep_remote::drive::{Drive, Endpoints, FolderFound, Options, Secret};
 
 use crate::context::{Context, Env};
-use crate::local::KeptSessions;
+use crate::local::{KeptSessions, Local};
 use crate::report::Spent;
 use crate::store::Address;
 
@@ -108,15 +108,23 @@ pub struct Access {
     pub by: &'static str,
     /// It sees only what its own OAuth client made.
     pub narrow: bool,
+    /// The digest of a token that never changes: whose it is need be asked once.
+    token: Option<Sha256>,
 }
 
 impl Access {
     /// The first there is of: a token given, a command that prints one, a login, Google's default credentials.
     pub fn find(env: &Env, account: Option<&str>) -> Result<Self> {
-        let of =
-            |source: Box<dyn TokenSource>, by| Self { auth: Auth::boxed(source), account: None, by, narrow: false };
+        let of = |source: Box<dyn TokenSource>, by| Self {
+            auth: Auth::boxed(source),
+            account: None,
+            by,
+            narrow: false,
+            token: None,
+        };
         if let Some(token) = env.get("MODELKEEP_GDRIVE_TOKEN") {
-            return Ok(of(Box::new(Fixed(Secret::new(token))), "MODELKEEP_GDRIVE_TOKEN"));
+            let access = of(Box::new(Fixed(Secret::new(token))), "MODELKEEP_GDRIVE_TOKEN");
+            return Ok(Self { token: Some(Sha256::of(token.as_bytes())), ..access });
         }
         if let Some(command) = env.get("MODELKEEP_GDRIVE_TOKEN_COMMAND") {
             return Ok(of(Box::new(Command(command.to_owned())), "MODELKEEP_GDRIVE_TOKEN_COMMAND"));
@@ -134,7 +142,7 @@ impl Access {
                 url: endpoints.token,
                 quota_project: None,
             };
-            return Ok(Self { auth: Auth::new(source), account: Some(account), by: "login", narrow });
+            return Ok(Self { auth: Auth::new(source), account: Some(account), by: "login", narrow, token: None });
         }
         let given = env.get("GOOGLE_APPLICATION_CREDENTIALS").map(|file| env.cwd.join(file));
         if let Some(source) = application_default(given.as_deref(), env.home().as_deref(), &endpoints.token)? {
@@ -200,7 +208,7 @@ pub async fn open(ctx: &Context, address: &Address, folder: &Folder, create: boo
     let drive = Drive::new(options(ctx)?, access.auth)?;
     let account = match access.account {
         Some(account) => account,
-        None => drive.account().await?,
+        None => account_of(ctx, &drive, access.token).await?,
     };
     if let Some(wanted) = wanted.filter(|wanted| !wanted.eq_ignore_ascii_case(&account)) {
         return Err(Error::new(
@@ -242,6 +250,19 @@ pub async fn open(ctx: &Context, address: &Address, folder: &Folder, create: boo
     let id = remote.id().to_owned();
     remote.cache_at(cache_file(ctx, &account, &id)?);
     Ok(OnDrive { remote: Arc::new(remote), account, folder: id, narrow })
+}
+
+/// Whose Drive it is; of a token that was seen before without asking.
+async fn account_of(ctx: &Context, drive: &Drive, token: Option<Sha256>) -> Result<String> {
+    let Some(token) = token else { return drive.account().await };
+    let (local, key) = (Local::open(&state_dir(ctx)?)?, format!("account of {token}"));
+    let known = local.get("gdrive", &key)?.and_then(|known| String::from_utf8(known).ok());
+    if let Some(account) = known {
+        return Ok(account);
+    }
+    let account = drive.account().await?;
+    local.put("gdrive", &key, account.as_bytes())?;
+    Ok(account)
 }
 
 /// The id of the only folder there is; of several nobody may choose but the person.
