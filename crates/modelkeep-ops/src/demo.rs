@@ -100,7 +100,12 @@ fn sealed(env: &Env, root: &Path) -> Env {
     sealed.vars.retain(|name, _| {
         !name.starts_with("XDG_") && !name.starts_with("HF_") && !name.starts_with("MODELKEEP_")
             || matches!(name.as_str(), "MODELKEEP_TESTING" | "MODELKEEP_NOW" | "MODELKEEP_USER")
+            || name.starts_with("MODELKEEP_GDRIVE_")
     });
+    // A Drive is somebody's: the logins stay where they are.
+    if let Ok(file) = crate::drive::credentials_file(env) {
+        sealed.vars.insert("MODELKEEP_CREDENTIALS".to_owned(), file.display().to_string());
+    }
     let inside = |path: &str| root.join(path).display().to_string();
     sealed.vars.insert("HOME".to_owned(), inside(".home"));
     sealed.vars.insert("HF_HOME".to_owned(), inside("models/cache"));
@@ -122,6 +127,7 @@ impl Demo {
             remote: Some(remote.to_owned()),
             name: Some(NAME.to_owned()),
             python: false,
+            account: None,
         };
         let options = Options { workspace: None, ..self.options.clone() };
         let report = init::init(&self.env, &options, &self.observer, &request).await?;

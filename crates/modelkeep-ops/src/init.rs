@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::{Context, Env, Observer, Options};
 use crate::pins::replace_file;
-use crate::remotes::write_remote;
-use crate::settings::RemoteSetting;
+use crate::remotes::{setting_of, write_remote};
+use crate::report::Spent;
 use crate::store::{Address, Content, DEFAULT_NAME, Format, Pointers, read_format};
 use crate::workspace::SETTINGS_FILE;
 
@@ -32,6 +32,8 @@ pub struct Request {
     pub name: Option<String>,
     /// Write `src/cloud`, the Python face.
     pub python: bool,
+    /// On Drive: the account whose access is used.
+    pub account: Option<String>,
 }
 
 /// What was made.
@@ -52,6 +54,15 @@ pub struct Report {
     pub adoptable: u64,
     /// Whether the store is the simulation.
     pub simulated: bool,
+    /// On Drive: whose access is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// On Drive: the folder's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+    /// What was asked of Google for it, where the store is a Drive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spent: Option<Spent>,
 }
 
 /// The workspace's folders; models never go to git, the folders do.
@@ -106,27 +117,35 @@ pub async fn init(env: &Env, options: &Options, observer: &Arc<dyn Observer>, re
         created,
         adoptable: 0,
         simulated: false,
+        account: None,
+        folder: None,
+        spent: None,
     };
     let given = match (&request.remote, ctx.settings.remotes.contains_key(DEFAULT_NAME)) {
         (Some(url), _) => url.clone(),
         (None, true) => DEFAULT_NAME.to_owned(),
         (None, false) => return Ok(report),
     };
-    let address = Address::named_or_url(&ctx, &given)?;
+    let mut address = Address::named_or_url(&ctx, &given)?;
+    address.account = request.account.clone().or(address.account);
     refuse_another_tree(&ctx, &address, &given).await?;
-    let (remote, _) = address.open(&ctx, true)?;
-    let format = make_tree(&ctx, &*remote, Some(&ctx.settings.name)).await?;
-    let url = settings_url(&ctx, &address);
-    let setting = RemoteSetting { url: url.clone(), id: Some(format.remote_id.clone()) };
+    let opened = address.open(&ctx, true).await?;
+    let format = make_tree(&ctx, &*opened.remote, Some(&ctx.settings.name)).await?;
+    let setting = setting_of(&ctx, &address, &opened, &format);
+    let url = setting.url.clone();
     if ctx.settings.remotes.get(DEFAULT_NAME) != Some(&setting) {
         crate::config::edit(&ctx, |document| {
-            write_remote(document, DEFAULT_NAME, &url, &format.remote_id);
+            write_remote(document, DEFAULT_NAME, &setting);
             Ok(())
         })?;
         report.created.push(format!("{SETTINGS_FILE} (remote {url})"));
     }
-    report.adoptable = count_adoptable(&*remote).await?;
-    report.simulated = remote.capabilities().simulated;
+    report.adoptable = count_adoptable(&*opened.remote).await?;
+    report.simulated = opened.remote.capabilities().simulated;
+    if let Some(drive) = opened.drive {
+        report.spent = Some(drive.spent());
+        (report.account, report.folder) = (Some(drive.account), Some(drive.folder));
+    }
     report.remote = Some(url);
     report.remote_id = Some(format.remote_id);
     Ok(report)
@@ -136,14 +155,22 @@ pub async fn init(env: &Env, options: &Options, observer: &Arc<dyn Observer>, re
 async fn refuse_another_tree(ctx: &Context, address: &Address, given: &str) -> Result<()> {
     let Some(known) = ctx.settings.remotes.get(DEFAULT_NAME) else { return Ok(()) };
     let Some(id) = &known.id else { return Ok(()) };
-    let there = match address.open(ctx, false) {
-        Ok((remote, _)) => read_format(&*remote).await?,
-        Err(error) if error.kind() == Kind::NotFound => None,
+    let (there, folder) = match address.open(ctx, false).await {
+        Ok(opened) => (read_format(&*opened.remote).await?, opened.drive.map(|drive| drive.folder)),
+        // A folder that the settings know is not made again.
+        Err(error) if error.kind() == Kind::NotFound && address.folder.is_none() => (None, None),
         Err(error) => return Err(error),
     };
     // The same tree may have moved to another place.
     if address.name == DEFAULT_NAME || there.is_some_and(|format| format.remote_id == *id) {
         return Ok(());
+    }
+    if let (Some(known), Some(folder)) = (&known.folder, folder) {
+        return Err(Error::new(
+            Kind::Auth,
+            format!("this workspace's store is folder {known} of Drive, and {given} is folder {folder}"),
+        )
+        .hint(format!("modelkeep remote add ANOTHER-NAME '{given}'")));
     }
     Err(Error::conflict(format!("this workspace's store is tree {id} at {}, and {given} is another", known.url))
         .hint(format!("modelkeep remote add ANOTHER-NAME {given}")))

@@ -74,5 +74,8 @@ pub async fn list(ctx: &Context, request: &Request) -> Result<Report> {
             models.sort_by(|a, b| value(b).unwrap_or(f64::MIN).total_cmp(&value(a).unwrap_or(f64::MIN)));
         }
     }
+    if view.state.models.is_empty() {
+        store.explain_nothing(ctx);
+    }
     Ok(Report { models, simulated: store.simulated() })
 }

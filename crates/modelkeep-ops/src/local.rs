@@ -1,6 +1,8 @@
 //! This machine's own memory, one SQLite database: hashes of files by their stat, events, what pulls wrote, pushes
 //! under way. All of it can be deleted; modelkeep is only slower after.
 
+mod sessions;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,8 @@ use modelkeep_core::name::ModelId;
 use modelkeep_core::{Error, Result};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
+
+pub use self::sessions::KeptSessions;
 
 /// The database.
 #[derive(Debug)]
@@ -90,6 +94,16 @@ fn failed(error: rusqlite::Error) -> Error {
         .hint("delete .modelkeep/ and run it again; nothing is lost")
 }
 
+/// A new database is nobody else's to read, and with it what SQLite puts beside it: it may hold upload sessions.
+fn private(file: &Path) {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    // One that is there stays; one that cannot be made is SQLite's to say.
+    let _ = options.open(file);
+}
+
 impl Local {
     /// Opens the database in `folder`; one of another version, or a broken one, is made anew.
     pub fn open(folder: &Path) -> Result<Self> {
@@ -100,6 +114,7 @@ impl Local {
         }
         let file = folder.join("local.db");
         let open = || -> rusqlite::Result<Connection> {
+            private(&file);
             let connection = Connection::open(&file)?;
             connection.busy_timeout(Duration::from_secs(10))?;
             // A cache that can be made anew needs no flushes, only no tearing.

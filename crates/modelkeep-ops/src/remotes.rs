@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::context::{Context, Options};
 use crate::settings::RemoteSetting;
-use crate::store::{Address, DEFAULT_NAME, Store, read_format};
+use crate::store::{Address, DEFAULT_NAME, Format, Opened, Store, read_format};
 use crate::{config, init};
 
 /// The configured stores.
@@ -30,6 +30,12 @@ pub struct Item {
     pub url: String,
     /// The tree's own id.
     pub id: Option<String>,
+    /// On Drive: the account whose access it is used with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// On Drive: the folder's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
     /// Whether commands use it when they name none.
     pub default: bool,
 }
@@ -41,6 +47,8 @@ pub fn list(ctx: &Context) -> Report {
         name: name.clone(),
         url: setting.url.clone(),
         id: setting.id.clone(),
+        account: setting.account.clone(),
+        folder: setting.folder.clone(),
         default: name == default,
     };
     Report { remotes: ctx.settings.remotes.iter().map(item).collect() }
@@ -57,35 +65,58 @@ pub fn show(ctx: &Context, name: &str) -> Result<Item> {
 
 /// Adds a store and makes its tree, as `init` does. One of that name is replaced by the same tree only.
 pub async fn add(ctx: &Context, name: &str, url: &str) -> Result<Item> {
+    add_for(ctx, name, url, None).await
+}
+
+/// The same; on Drive with the access of this account.
+pub async fn add_for(ctx: &Context, name: &str, url: &str, account: Option<&str>) -> Result<Item> {
     modelkeep_core::name::nearest_id(name)
         .filter(|id| id.as_str() == name)
         .ok_or_else(|| Error::usage(format!("`{name}` is no name for a remote")).hint("letters, digits, - and _"))?;
-    let address = Address::named_or_url(ctx, url)?;
-    let (remote, _) = address.open(ctx, true)?;
-    let format = init::make_tree(ctx, &*remote, None).await?;
+    let mut address = Address::named_or_url(ctx, url)?;
+    address.account = account.map(str::to_owned).or(address.account);
+    let opened = address.open(ctx, true).await?;
+    let format = init::make_tree(ctx, &*opened.remote, None).await?;
     if let Some(existing) = ctx.settings.remotes.get(name)
         && existing.id.as_ref().is_some_and(|id| *id != format.remote_id)
     {
         return Err(Error::conflict(format!("remote `{name}` is another tree ({})", existing.url))
             .hint(format!("modelkeep remote remove {name}")));
     }
-    let (url, id) = (init::settings_url(ctx, &address), format.remote_id);
+    let setting = setting_of(ctx, &address, &opened, &format);
     config::edit(ctx, |document| {
-        write_remote(document, name, &url, &id);
+        write_remote(document, name, &setting);
         Ok(())
     })?;
-    Ok(Item { name: name.to_owned(), url, id: Some(id), default: false })
+    let RemoteSetting { url, id, account, folder } = setting;
+    Ok(Item { name: name.to_owned(), url, id, account, folder, default: false })
+}
+
+/// What the settings say of a store that was opened.
+pub(crate) fn setting_of(ctx: &Context, address: &Address, opened: &Opened, format: &Format) -> RemoteSetting {
+    RemoteSetting {
+        url: init::settings_url(ctx, address),
+        id: Some(format.remote_id.clone()),
+        account: opened.drive.as_ref().map(|drive| drive.account.clone()),
+        folder: opened.drive.as_ref().map(|drive| drive.folder.clone()),
+    }
 }
 
 /// Puts a store into a settings document.
-pub(crate) fn write_remote(document: &mut toml_edit::DocumentMut, name: &str, url: &str, id: &str) {
+pub(crate) fn write_remote(document: &mut toml_edit::DocumentMut, name: &str, setting: &RemoteSetting) {
     let remotes = document["remotes"].or_insert(toml_edit::table());
     if let Some(table) = remotes.as_table_mut() {
         table.set_implicit(true);
     }
     let remote = remotes[name].or_insert(toml_edit::table());
-    remote["url"] = toml_edit::value(url);
-    remote["id"] = toml_edit::value(id);
+    remote["url"] = toml_edit::value(&setting.url);
+    for (key, value) in [("id", &setting.id), ("account", &setting.account), ("folder", &setting.folder)] {
+        match (value, remote.as_table_like_mut()) {
+            (Some(value), _) => remote[key] = toml_edit::value(value),
+            (None, Some(table)) => drop(table.remove(key)),
+            (None, None) => {}
+        }
+    }
 }
 
 /// Forgets a store. What it holds stays.
@@ -125,7 +156,7 @@ pub async fn test(ctx: &Context, name: Option<&str>) -> Result<Tested> {
         Some(given) => Address::named_or_url(ctx, given)?,
         None => Address::resolve(ctx)?,
     };
-    let (remote, trace) = address.open(ctx, false)?;
+    let Opened { remote, trace, drive: _drive } = address.open(ctx, false).await?;
     let format = read_format(&*remote).await?.ok_or_else(|| {
         Error::not_found(format!("{} holds no modelkeep tree", remote.describe()))
             .hint(format!("modelkeep init --remote {}", address.url))

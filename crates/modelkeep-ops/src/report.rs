@@ -21,12 +21,24 @@ pub struct Wrote {
     pub confirmed: bool,
     /// Nothing was done, only planned (`--dry-run`).
     pub dry_run: bool,
+    /// What was asked of Google for it, where the store is a Drive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spent: Option<Spent>,
+}
+
+/// What was asked of Google.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Spent {
+    /// Requests that went out, those that were tried again included.
+    pub calls: u64,
+    /// Quota units of them; a minute allows 325,000.
+    pub units: u64,
 }
 
 impl Wrote {
     /// About a write to this store.
     pub fn to(store: &Store, dry_run: bool) -> Self {
-        Self { simulated: store.simulated(), confirmed: store.confirms() && !dry_run, dry_run }
+        Self { simulated: store.simulated(), confirmed: store.confirms() && !dry_run, dry_run, spent: store.spent() }
     }
 }
 

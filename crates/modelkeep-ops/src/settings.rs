@@ -23,6 +23,12 @@ pub struct RemoteSetting {
     /// The tree's own id, recorded when it was first seen, so that another tree in its place is noticed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// On Drive: the account whose access the store is used with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// On Drive: the folder's id, since a name there may be that of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
 }
 
 /// Where a value came from.

@@ -14,7 +14,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
+use crate::drive::{self, OnDrive};
 use crate::local::Local;
+use crate::report::Spent;
 use crate::rule::Rule;
 
 /// `format.json`: what the tree uses, for everybody, whatever a client could do itself.
@@ -78,6 +80,8 @@ pub struct Store {
     /// The calls made so far.
     pub trace: Arc<Trace>,
     local: OnceLock<Local>,
+    /// What is special when it is on Google Drive.
+    drive: Option<OnDrive>,
     /// For tests: a rule that this client breaks.
     broken: Option<Rule>,
 }
@@ -89,6 +93,8 @@ pub enum Location {
     Folder(PathBuf),
     /// The simulation, a folder under the user's data directory.
     Simulation(PathBuf),
+    /// A folder on Google Drive.
+    Drive(drive::Folder),
 }
 
 /// A store named or given, before it is opened.
@@ -102,6 +108,21 @@ pub struct Address {
     pub location: Location,
     /// The id that the settings expect.
     pub expected_id: Option<String>,
+    /// On Drive: the account that the settings, or the command line, say.
+    pub account: Option<String>,
+    /// On Drive: the folder's id that the settings say.
+    pub folder: Option<String>,
+}
+
+/// A remote that was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// It, behind its layers.
+    pub remote: Arc<dyn Remote>,
+    /// The calls made so far.
+    pub trace: Arc<Trace>,
+    /// What is special when it is on Google Drive.
+    pub drive: Option<OnDrive>,
 }
 
 /// The name that `init` gives its store.
@@ -128,8 +149,14 @@ impl Address {
             // A path in the settings is seen from the workspace, wherever the command runs.
             let base = ctx.workspace.as_ref().map_or(ctx.env.cwd.as_path(), |workspace| &workspace.root);
             let location = locate(ctx, &setting.url, base)?;
-            let expected_id = setting.id.clone();
-            return Ok(Self { name: given.to_owned(), url: setting.url.clone(), location, expected_id });
+            return Ok(Self {
+                name: given.to_owned(),
+                url: setting.url.clone(),
+                location,
+                expected_id: setting.id.clone(),
+                account: setting.account.clone(),
+                folder: setting.folder.clone(),
+            });
         }
         if !given.contains(['/', '.', ':', '\\']) {
             let known: Vec<&str> = ctx.settings.remotes.keys().map(String::as_str).collect();
@@ -140,14 +167,27 @@ impl Address {
             }));
         }
         let location = locate(ctx, given, &ctx.env.cwd)?;
-        Ok(Self { name: given.to_owned(), url: given.to_owned(), location, expected_id: None })
+        Ok(Self {
+            name: given.to_owned(),
+            url: given.to_owned(),
+            location,
+            expected_id: None,
+            account: None,
+            folder: None,
+        })
     }
 
     /// Opens the remote with its layers. `create` makes its folder.
-    pub fn open(&self, ctx: &Context, create: bool) -> Result<(Arc<dyn Remote>, Arc<Trace>)> {
+    pub async fn open(&self, ctx: &Context, create: bool) -> Result<Opened> {
         let (folder, simulated) = match &self.location {
             Location::Folder(folder) => (folder, false),
             Location::Simulation(folder) => (folder, true),
+            Location::Drive(folder) => {
+                let drive = drive::open(ctx, self, folder, create).await?;
+                // Drive tries its own requests again.
+                let (remote, trace) = traced(drive.remote(), ctx);
+                return Ok(Opened { remote, trace, drive: Some(drive) });
+            }
         };
         if !create && !folder.is_dir() {
             return Err(Error::not_found(format!("there is no folder {}", folder.display()))
@@ -162,7 +202,16 @@ impl Address {
             ..FolderOptions::default()
         };
         let remote: Arc<dyn Remote> = Arc::new(FolderRemote::open(folder, options)?);
-        Ok(with_layers(remote, ctx))
+        let (remote, trace) = with_layers(remote, ctx);
+        Ok(Opened { remote, trace, drive: None })
+    }
+
+    /// Its folder, where it is one on this machine.
+    pub fn local_folder(&self) -> Option<&Path> {
+        match &self.location {
+            Location::Folder(folder) | Location::Simulation(folder) => Some(folder),
+            Location::Drive(_) => None,
+        }
     }
 }
 
@@ -185,28 +234,37 @@ fn locate(ctx: &Context, url: &str, base: &Path) -> Result<Location> {
         let data = ctx.env.data_dir().ok_or_else(|| Error::local("there is no home directory for the simulation"))?;
         return Ok(Location::Simulation(data.join("simulation").join(name)));
     }
+    if let Some(rest) = url.strip_prefix("gdrive:") {
+        return drive::Folder::parse(rest).map(Location::Drive);
+    }
     let scheme = url.split_once(':').map(|(scheme, _)| scheme).filter(|scheme| scheme.len() > 1);
     match scheme {
         Some(scheme) if scheme.bytes().all(|b| b.is_ascii_alphanumeric()) => Err(Error::usage(format!(
-            "`{url}`: this version stores in folders and in the simulation, not in {scheme}:"
+            "`{url}`: this version stores in folders, on Google Drive and in the simulation, not in {scheme}:"
         ))
-        .hint("folder:PATH (a Drive mounted in Colab or by Drive for desktop is a folder too), or sim:")),
+        .hint("folder:PATH, gdrive:NAME, gdrive:id:FOLDERID or sim:")),
         _ => Ok(Location::Folder(path(url))),
     }
 }
 
 /// Retry outside, then trace, so that the trace counts what really went out.
 pub fn with_layers(remote: Arc<dyn Remote>, ctx: &Context) -> (Arc<dyn Remote>, Arc<Trace>) {
-    let trace = Arc::new(Trace::default());
-    let mut remote = Layer::wrap(remote, Arc::clone(&trace) as Arc<dyn Hook>);
-    if let Some(kill) = ctx.env.testing("MODELKEEP_KILL_AT").and_then(KillAt::parse) {
-        remote = Layer::wrap(remote, Arc::new(kill));
-    }
+    let (remote, trace) = traced(remote, ctx);
     let mut retry = Retry::default();
     if let Some(base) = ctx.env.testing("MODELKEEP_RETRY_BASE_MS").and_then(|text| text.parse().ok()) {
         retry.base = Duration::from_millis(base);
     }
     (Layer::wrap(remote, Arc::new(retry)), trace)
+}
+
+/// The trace alone.
+fn traced(remote: Arc<dyn Remote>, ctx: &Context) -> (Arc<dyn Remote>, Arc<Trace>) {
+    let trace = Arc::new(Trace::default());
+    let mut remote = Layer::wrap(remote, Arc::clone(&trace) as Arc<dyn Hook>);
+    if let Some(kill) = ctx.env.testing("MODELKEEP_KILL_AT").and_then(KillAt::parse) {
+        remote = Layer::wrap(remote, Arc::new(kill));
+    }
+    (remote, trace)
 }
 
 /// For tests of the real program: it ends as if by `kill -9`, before (`12`) or after (`12+`) its n-th remote call.
@@ -267,7 +325,7 @@ impl Store {
     /// Opens the store that the command line or the settings name.
     pub async fn open(ctx: &Context) -> Result<Self> {
         let address = Address::resolve(ctx)?;
-        let (remote, trace) = address.open(ctx, false)?;
+        let Opened { remote, trace, drive } = address.open(ctx, false).await?;
         let format = read_format(&*remote).await?.ok_or_else(|| {
             Error::not_found(format!("{} holds no modelkeep tree", remote.describe()))
                 .hint(format!("modelkeep init --remote {}", address.url))
@@ -285,12 +343,12 @@ impl Store {
             )
             .hint("modelkeep remote add ANOTHER-NAME URL, then modelkeep config set remote ANOTHER-NAME"));
         }
-        Ok(Self::new(address.name, remote, trace, format))
+        Ok(Self { drive, ..Self::new(address.name, remote, trace, format) })
     }
 
     /// A store around a remote that is open.
     pub fn new(name: String, remote: Arc<dyn Remote>, trace: Arc<Trace>, format: Format) -> Self {
-        Self { name, remote, format, trace, local: OnceLock::new(), broken: None }
+        Self { name, remote, format, trace, local: OnceLock::new(), drive: None, broken: None }
     }
 
     /// This machine's caches for it.
@@ -323,6 +381,23 @@ impl Store {
     /// The tree's id.
     pub fn id(&self) -> &str {
         &self.format.remote_id
+    }
+
+    /// What was asked of Google so far, when it is on a Drive.
+    pub fn spent(&self) -> Option<Spent> {
+        self.drive.as_ref().map(OnDrive::spent)
+    }
+
+    /// What is special when it is on Google Drive.
+    pub fn on_drive(&self) -> Option<&OnDrive> {
+        self.drive.as_ref()
+    }
+
+    /// Where nothing was found: says it when something may be there that this login cannot see.
+    pub(crate) fn explain_nothing(&self, ctx: &Context) {
+        if self.drive.as_ref().is_some_and(|drive| drive.narrow) {
+            ctx.warn(drive::NARROW);
+        }
     }
 
     /// Whether it is the simulation.

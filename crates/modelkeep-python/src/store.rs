@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use modelkeep_core::{Error, Kind, Result};
+use modelkeep_ops::drive::Folder;
 use modelkeep_ops::store::{Address, DEFAULT_NAME, Location, read_format};
 use modelkeep_ops::{Context, Env, Options, init};
 
@@ -30,7 +31,7 @@ pub enum Access {
 enum Means {
     /// It is configured, and was made with its workspace.
     Configured,
-    /// A folder was named.
+    /// A folder, here or on Drive, was named.
     Folder,
     /// The Drive that is mounted in Colab.
     Drive,
@@ -91,14 +92,20 @@ impl Chosen {
             return Ok(());
         }
         let address = Address::named_or_url(ctx, &self.url)?;
-        let (Location::Folder(folder) | Location::Simulation(folder)) = &address.location;
-        if self.means == Means::Folder {
+        if let (Means::Folder, Some(folder)) = (self.means, address.local_folder()) {
             check_parent(ctx, folder)?;
         }
-        let (remote, _) = address.open(ctx, true)?;
-        let name = folder.file_name().map(|name| name.to_string_lossy());
-        init::make_tree(ctx, &*remote, name.as_deref()).await?;
-        ctx.note(format!("made a new store in {}", folder.display()));
+        let opened = address.open(ctx, true).await?;
+        let name = match &address.location {
+            Location::Folder(folder) | Location::Simulation(folder) => {
+                folder.file_name().and_then(|name| name.to_str())
+            }
+            Location::Drive(Folder::Named(name)) => Some(&**name),
+            Location::Drive(Folder::Id(_)) => None,
+        };
+        init::make_tree(ctx, &*opened.remote, name).await?;
+        let place = address.local_folder().map_or_else(|| address.url.clone(), |folder| folder.display().to_string());
+        ctx.note(format!("made a new store in {place}"));
         Ok(())
     }
 }
@@ -132,7 +139,7 @@ fn meant_by(ctx: &Context, given: &str) -> Result<Chosen> {
     }
     let address = Address::named_or_url(ctx, given)?;
     let means = match address.location {
-        Location::Folder(_) => Means::Folder,
+        Location::Folder(_) | Location::Drive(_) => Means::Folder,
         Location::Simulation(_) => Means::Simulation,
     };
     Ok(Chosen { means, url: address.url })
@@ -144,6 +151,10 @@ fn drive_folder<'a>(ctx: &Context, given: &'a str) -> Option<&'a str> {
     let plain = !folder.is_empty() && !folder.contains(['/', '\\', ':']) && !folder.starts_with(['.', '~']);
     // With a dot and no `gdrive:` it is a path, as everywhere.
     let plain = plain && (given.starts_with("gdrive:") || !folder.contains('.'));
+    // With a token the Drive itself is asked: what a mount says it has written may still be on its way.
+    let asked =
+        ["MODELKEEP_GDRIVE_TOKEN", "MODELKEEP_GDRIVE_TOKEN_COMMAND"].iter().any(|name| ctx.env.get(name).is_some());
+    let plain = plain && !(asked && given.starts_with("gdrive:"));
     (in_colab(&ctx.env) && plain).then_some(folder)
 }
 
@@ -205,10 +216,13 @@ fn check_parent(ctx: &Context, folder: &Path) -> Result<()> {
 
 async fn has_tree(ctx: &Context, url: &str) -> Result<bool> {
     let address = Address::named_or_url(ctx, url)?;
-    let (Location::Folder(folder) | Location::Simulation(folder)) = &address.location;
-    if !folder.is_dir() {
+    if address.local_folder().is_some_and(|folder| !folder.is_dir()) {
         return Ok(false);
     }
-    let (remote, _) = address.open(ctx, false)?;
-    Ok(read_format(&*remote).await?.is_some())
+    match address.open(ctx, false).await {
+        Ok(opened) => Ok(read_format(&*opened.remote).await?.is_some()),
+        // A folder on Drive that the first write makes.
+        Err(error) if error.kind() == Kind::NotFound && address.local_folder().is_none() => Ok(false),
+        Err(error) => Err(error),
+    }
 }

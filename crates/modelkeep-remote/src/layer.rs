@@ -175,8 +175,9 @@ impl Remote for Layer {
 /// Tries a call again while the store does not answer: exponential backoff with full jitter.
 ///
 /// A write that was acknowledged too late meets its own name when tried again; that `Conflict` is for the operation
-/// to look into, since only it knows what should be there.
-#[derive(Debug, Clone, Copy)]
+/// to look into, since only it knows what should be there. A store that tries its own requests again (Drive) does so
+/// with these waits, and goes without this layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
     /// How often at most, the first time included.
     pub attempts: u32,
@@ -190,15 +191,29 @@ impl Default for Retry {
     }
 }
 
+/// No wait is longer.
+const LONGEST: Duration = Duration::from_secs(64);
+
+impl Retry {
+    /// How long to wait after this attempt, counted from 1; `None` after the last one. Between nothing and twice the
+    /// longest wait before (full jitter), so that clients that failed together do not come back together.
+    pub fn wait(&self, attempt: u32) -> Option<Duration> {
+        if attempt >= self.attempts {
+            return None;
+        }
+        let longest = self.base.saturating_mul(1 << (attempt - 1).min(10)).min(LONGEST);
+        let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
+        Some(longest.mul_f64(share))
+    }
+}
+
 #[async_trait]
 impl Hook for Retry {
     fn after(&self, _call: &Call, attempt: u32, error: Option<&Error>) -> Verdict {
-        if attempt >= self.attempts || error.is_none_or(|error| error.kind() != Kind::Unavailable) {
+        if error.is_none_or(|error| error.kind() != Kind::Unavailable) {
             return Verdict::Return;
         }
-        let longest = self.base.saturating_mul(1 << (attempt - 1).min(10));
-        let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-        Verdict::Again(longest.mul_f64(share))
+        self.wait(attempt).map_or(Verdict::Return, Verdict::Again)
     }
 }
 

@@ -4,11 +4,13 @@
 //! when to retry what an operation means; a failed call is retried in [`layer::Retry`] alone.
 
 pub mod conformance;
+pub mod drive;
 pub mod folder;
 pub mod layer;
 pub mod memory;
 mod remote;
 
+pub use drive::DriveRemote;
 pub use folder::FolderRemote;
 pub use memory::MemoryRemote;
 pub use remote::{

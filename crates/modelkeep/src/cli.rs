@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    adopt, archive, completions, config, demo, deploy, diff, history, init, label, list, models, prune, pull, push,
-    remote, repair, restore, rm, rollback, schema, set, show, unarchive, unuse, use_model, verify,
+    adopt, archive, completions, config, demo, deploy, diff, history, init, label, list, login, logout, models, prune,
+    pull, push, remote, repair, restore, rm, rollback, schema, set, show, unarchive, unuse, use_model, verify,
 };
 
 /// A model store on storage you already own: push, find, compare and bring back models by content.
@@ -128,6 +128,12 @@ pub enum Command {
     Prune(prune::Args),
     /// Add, list, show, remove or test stores
     Remote(remote::Args),
+    /// Sign in to Google Drive
+    Login(login::Args),
+    /// Give a login back to Google, and forget it
+    Logout(logout::Args),
+    /// Say who is signed in to Google Drive
+    Whoami,
     /// Show and change settings
     Config(config::Args),
     /// Print a completion script

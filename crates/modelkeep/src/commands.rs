@@ -11,6 +11,8 @@ pub mod history;
 pub mod init;
 pub mod label;
 pub mod list;
+pub mod login;
+pub mod logout;
 pub mod models;
 pub mod prune;
 pub mod pull;
@@ -27,6 +29,7 @@ pub mod unarchive;
 pub mod unuse;
 pub mod use_model;
 pub mod verify;
+pub mod whoami;
 
 use std::process::ExitCode;
 
@@ -39,7 +42,14 @@ use crate::session::Session;
 pub async fn run(session: &'static Session, command: Command) -> Result<ExitCode> {
     let local = matches!(
         command,
-        Command::Unuse(_) | Command::Config(_) | Command::Completions(_) | Command::Schema(_) | Command::Complete(_)
+        Command::Unuse(_)
+            | Command::Login(_)
+            | Command::Logout(_)
+            | Command::Whoami
+            | Command::Config(_)
+            | Command::Completions(_)
+            | Command::Schema(_)
+            | Command::Complete(_)
     );
     let mut code = ExitCode::SUCCESS;
     let done = match command {
@@ -66,6 +76,9 @@ pub async fn run(session: &'static Session, command: Command) -> Result<ExitCode
         Command::Repair(args) => repair::run(session, &args).await,
         Command::Prune(args) => prune::run(session, &args).await,
         Command::Remote(args) => remote::run(session, args).await,
+        Command::Login(args) => login::run(session, args).await,
+        Command::Logout(args) => logout::run(session, &args).await,
+        Command::Whoami => whoami::run(session).await,
         Command::Config(args) => config::run(session, &args),
         Command::Completions(args) => completions::run(&args),
         Command::Schema(args) => schema::run(session, &args),
@@ -74,6 +87,7 @@ pub async fn run(session: &'static Session, command: Command) -> Result<ExitCode
     if done.is_err() {
         session.progress.finish();
     }
+    session.leave();
     if !local {
         session.tell_calls().await;
     }

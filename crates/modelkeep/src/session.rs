@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use modelkeep_core::Result;
+use modelkeep_ops::drive::OnDrive;
 use modelkeep_ops::{Context, Env, Observer, Options, Progress as Told};
 use serde::Serialize;
 
@@ -13,6 +14,7 @@ use crate::cli::{self, Globals};
 use crate::output;
 use crate::progress::Progress;
 use crate::style::{STRONG, paint};
+use crate::words;
 
 /// One run of the program.
 #[derive(Debug)]
@@ -109,7 +111,19 @@ impl Session {
                 output::say(&format!("  {call}"));
             }
         }
-        let s = if calls.len() == 1 { "" } else { "s" };
-        output::say(&format!("{} call{s} to {}", calls.len(), store.remote.describe()));
+        let place = store.remote.describe();
+        match (store.spent(), store.on_drive()) {
+            (Some(spent), Some(drive)) => {
+                output::say(&format!("{} to {place} of {}", words::spent(spent), drive.account))
+            }
+            _ => output::say(&format!("{} to {place}", words::count(calls.len() as u64, "call"))),
+        }
+    }
+
+    /// Before the end: what is known of a Drive is kept for the next command. The context is never dropped.
+    pub fn leave(&self) {
+        if let Some(store) = self.context.get().and_then(Context::opened) {
+            store.on_drive().into_iter().for_each(OnDrive::save);
+        }
     }
 }

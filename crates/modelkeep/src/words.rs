@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use modelkeep_core::size::ByteSize;
-use modelkeep_ops::report::{Change, Step, Wrote};
+use modelkeep_ops::report::{Change, Spent, Step, Wrote};
 
 use crate::style::{CARE, FAINT, STRONG, paint};
 use crate::table::{Table, styled};
@@ -70,6 +70,11 @@ pub fn metrics(metrics: &BTreeMap<String, Option<f64>>) -> String {
 pub fn number(value: f64) -> String {
     let size = value.abs();
     if value != 0.0 && !(1e-4..1e15).contains(&size) { format!("{value:e}") } else { format!("{value}") }
+}
+
+/// `12 calls, 655 quota units`.
+pub fn spent(spent: Spent) -> String {
+    format!("{}, {}", count(spent.calls, "call"), count(spent.units, "quota unit"))
 }
 
 /// `1 file`, `9 files`.

@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("modelkeep", &["modelkeep-ops", "modelkeep-server", "modelkeep-core"]),
     ("modelkeep-python", &["modelkeep-ops", "modelkeep-core"]),
     // Fakes and faults: others may name it as a dev-dependency, which this rule does not see.
-    ("modelkeep-testkit", &["modelkeep-core", "modelkeep-remote"]),
+    ("modelkeep-testkit", &["modelkeep-core"]),
     ("xtask", &[]),
 ];
 

@@ -3,12 +3,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use modelkeep_core::registry::Status;
 use modelkeep_ops::{deploy, list, prune, remove, repair, verify};
 use modelkeep_remote::folder::FolderOptions;
 use modelkeep_remote::layer::{Fault, Hook, Strike};
-use modelkeep_remote::{FolderRemote, MemoryRemote, Remote, memory::Profile};
+use modelkeep_remote::{DriveRemote, FolderRemote, MemoryRemote, Remote, drive, memory::Profile};
+use modelkeep_testkit::drive::{Options as Fake, Server};
 
 use crate::world::{Machine, files, pull, push};
 
@@ -17,7 +19,12 @@ const V1: [(&str, &[u8]); 3] =
 const V2: [(&str, &[u8]); 3] =
     [("adapter_model.safetensors", b"two!"), ("tok/tokenizer.json", b"{}"), ("benchmark.json", br#"{"f1":0.95}"#)];
 
-fn remotes(scratch: &Path) -> Vec<(&'static str, Arc<dyn Remote>)> {
+/// How many stores there are.
+const STORES: usize = 5;
+
+/// One of them, and the server behind it, which ends with the test. Each step is a multiple of so many calls: over
+/// HTTP every call would take minutes.
+async fn store(which: usize, scratch: &Path) -> (&'static str, Arc<dyn Remote>, Option<Server>, u64) {
     let bare = FolderOptions {
         symlinks: false,
         hard_links: false,
@@ -26,12 +33,26 @@ fn remotes(scratch: &Path) -> Vec<(&'static str, Arc<dyn Remote>)> {
         reflink: false,
         ..FolderOptions::default()
     };
-    vec![
-        ("folder", Arc::new(FolderRemote::open(&scratch.join("a"), FolderOptions::default()).unwrap())),
-        ("bare folder", Arc::new(FolderRemote::open(&scratch.join("b"), bare).unwrap())),
-        ("memory", Arc::new(MemoryRemote::new(Profile::folder()))),
-        ("drive", Arc::new(MemoryRemote::new(Profile::drive(7)))),
-    ]
+    let (name, remote): (_, Arc<dyn Remote>) = match which {
+        0 => ("folder", Arc::new(FolderRemote::open(&scratch.join("a"), FolderOptions::default()).unwrap())),
+        1 => ("bare folder", Arc::new(FolderRemote::open(&scratch.join("b"), bare).unwrap())),
+        2 => ("memory", Arc::new(MemoryRemote::new(Profile::folder()))),
+        3 => ("drive", Arc::new(MemoryRemote::new(Profile::drive(7)))),
+        _ => {
+            let server = Server::start(Fake::default()).unwrap();
+            let hour = Duration::from_secs(3600);
+            let token = server.token("me@example.com", "client", "https://www.googleapis.com/auth/drive", hour);
+            let options = drive::Options {
+                endpoints: drive::Endpoints::all_at(server.url()),
+                settle: Duration::ZERO,
+                ..drive::Options::default()
+            };
+            let auth = drive::auth::Auth::new(drive::auth::Fixed(drive::Secret::new(token)));
+            let remote = DriveRemote::create(options, auth, "Banking LLM").await.unwrap();
+            return ("drive over HTTP", Arc::new(remote), Some(server), 11);
+        }
+    };
+    (name, remote, None, 1)
 }
 
 /// Runs `work` stopped at its first call, its second, and so on until it is no longer stopped. After each stop
@@ -41,11 +62,12 @@ async fn at_every_call(
     work: impl AsyncFn(&modelkeep_ops::Context) -> modelkeep_core::Result<()>,
     check: impl AsyncFn(&modelkeep_ops::Context, &Machine),
 ) {
-    for which in 0..4 {
+    for which in 0..STORES {
         for strike in [Strike::Before, Strike::After] {
-            for at in 1.. {
+            let mut at = 1;
+            loop {
                 let scratch = crate::world::scratch();
-                let (name, remote) = remotes(scratch.path()).swap_remove(which);
+                let (name, remote, _server, step) = store(which, scratch.path()).await;
                 let machine = Machine::new("ana");
                 let format = machine.init(&remote).await;
                 prepare(&machine, &remote, &format).await;
@@ -61,6 +83,7 @@ async fn at_every_call(
                 if !stopped {
                     break;
                 }
+                at += step;
             }
         }
     }

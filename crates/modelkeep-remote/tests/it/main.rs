@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 mod conformance;
+mod drive;
 mod folder;
 mod layer;
 mod memory;

@@ -20,16 +20,24 @@ pub struct Args {
     /// Write src/cloud too, the Python face
     #[arg(long)]
     pub python: bool,
+    /// On Drive: whose access is used [default: that of the only login]
+    #[arg(long, value_name = "EMAIL")]
+    pub account: Option<String>,
 }
 
 /// Runs it.
 pub async fn run(session: &Session, args: Args) -> Result<()> {
-    let mut request =
-        Request { dir: args.dir, remote: session.globals.remote.clone(), name: args.name, python: args.python };
+    let mut request = Request {
+        dir: args.dir,
+        remote: session.globals.remote.clone(),
+        name: args.name,
+        python: args.python,
+        account: args.account,
+    };
     let make = async |request: &Request| init(&session.env, &session.options(), &session.observer(), request).await;
     let mut report = make(&request).await?;
     if report.remote.is_none() && session.interactive {
-        let answer = ask::question("Where are the models to be stored? A path, folder:PATH or sim: (empty: later) ")?;
+        let answer = ask::question("Where are the models to be stored? A path, gdrive:FOLDER or sim: (empty: later) ")?;
         if !answer.is_empty() {
             request.remote = Some(answer);
             let created = std::mem::take(&mut report.created);
@@ -56,6 +64,11 @@ fn human(session: &Session, report: &Report) -> String {
     } else {
         String::new()
     };
+    let drive = match (&report.account, &report.folder) {
+        (Some(account), Some(folder)) => format!("of {account}, folder {folder}"),
+        _ => String::new(),
+    };
+    let spent = report.spent.map_or_else(String::new, words::spent);
     let created = match report.created.as_slice() {
         [] => "nothing: everything was there".to_owned(),
         created => created.join(", "),
@@ -68,6 +81,12 @@ fn human(session: &Session, report: &Report) -> String {
         "workspace {} in {}\n{}",
         paint(STRONG, &report.name),
         session.path(&report.workspace),
-        words::facts([("store", format!("{store}{simulated}")), ("made", created), ("there", adoptable)])
+        words::facts([
+            ("store", format!("{store}{simulated}")),
+            ("drive", drive),
+            ("made", created),
+            ("there", adoptable),
+            ("took", spent)
+        ])
     )
 }

@@ -24,8 +24,11 @@ pub enum Action {
     Add {
         /// Its name
         name: String,
-        /// Where it is: a path, folder:PATH or sim:
+        /// Where it is: a path, folder:PATH, gdrive:FOLDER, gdrive:id:FOLDERID or sim:
         url: String,
+        /// On Drive: whose access is used [default: that of the only login]
+        #[arg(long, value_name = "EMAIL")]
+        account: Option<String>,
     },
     /// List them
     #[command(visible_alias = "ls")]
@@ -52,8 +55,9 @@ pub enum Action {
 pub async fn run(session: &Session, args: Args) -> Result<()> {
     let ctx = session.context()?;
     match args.action {
-        Action::Add { name, url } => {
-            session.show(&remotes::add(ctx, &name, &url).await?, |item| format!("remote {}", one(item)))
+        Action::Add { name, url, account } => {
+            let added = remotes::add_for(ctx, &name, &url, account.as_deref()).await?;
+            session.show(&added, |item| format!("remote {}", one(item)))
         }
         Action::List => {
             let report = remotes::list(ctx);
@@ -75,7 +79,9 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
 fn one(item: &Item) -> String {
     let default = if item.default { format!("  {}", paint(GOOD, "default")) } else { String::new() };
     let id = item.id.clone().unwrap_or_default();
-    format!("{}{default}\n{}", paint(STRONG, &item.name), words::facts([("url", item.url.clone()), ("tree", id)]))
+    let (account, folder) = (item.account.clone().unwrap_or_default(), item.folder.clone().unwrap_or_default());
+    let facts = [("url", item.url.clone()), ("tree", id), ("account", account), ("folder", folder)];
+    format!("{}{default}\n{}", paint(STRONG, &item.name), words::facts(facts))
 }
 
 fn list(items: &[Item]) -> String {

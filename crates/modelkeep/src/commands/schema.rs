@@ -2,7 +2,8 @@
 
 use modelkeep_core::{Error, Result};
 use modelkeep_ops::{
-    adopt, config, demo, diff, history, init, list, pins, prune, pull, push, remotes, repair, report, show, verify,
+    adopt, config, demo, diff, history, init, list, login, pins, prune, pull, push, remotes, repair, report, show,
+    verify,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
@@ -21,7 +22,7 @@ pub struct Args {
 type Report = (&'static str, fn() -> Schema);
 
 /// Every report, by the command that prints it; `change` is that of every command that changes the registry.
-const REPORTS: [Report; 19] = [
+const REPORTS: [Report; 22] = [
     ("adopt", schema_of::<adopt::Report>),
     ("change", schema_of::<report::Change>),
     ("config", schema_of::<config::Report>),
@@ -31,6 +32,8 @@ const REPORTS: [Report; 19] = [
     ("history", schema_of::<history::Report>),
     ("init", schema_of::<init::Report>),
     ("list", schema_of::<list::Report>),
+    ("login", schema_of::<login::Report>),
+    ("logout", schema_of::<login::Gone>),
     ("prune", schema_of::<prune::Report>),
     ("pull", schema_of::<pull::Report>),
     ("pull-all", schema_of::<pins::Pulled>),
@@ -41,6 +44,7 @@ const REPORTS: [Report; 19] = [
     ("show", schema_of::<show::Report>),
     ("use", schema_of::<pins::Report>),
     ("verify", schema_of::<verify::Report>),
+    ("whoami", schema_of::<login::Who>),
 ];
 
 /// Commands whose report has another's name.

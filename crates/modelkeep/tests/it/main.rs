@@ -6,6 +6,8 @@ mod answers;
 mod asking;
 mod documented;
 mod errors;
+mod gdrive;
+mod gdrive_login;
 mod interrupt;
 mod json;
 mod killed;

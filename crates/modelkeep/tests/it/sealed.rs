@@ -1,6 +1,7 @@
 //! A sealed environment: own home, own current directory, own clock; nothing of the machine but `PATH` gets in.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -13,6 +14,7 @@ pub struct Sealed {
     _folder: tempfile::TempDir,
     pub root: PathBuf,
     minute: Cell<u32>,
+    variables: RefCell<BTreeMap<&'static str, Option<String>>>,
 }
 
 /// What a command came to.
@@ -30,7 +32,7 @@ impl Sealed {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();
-        let sealed = Self { _folder: folder, root, minute: Cell::new(0) };
+        let sealed = Self { _folder: folder, root, minute: Cell::new(0), variables: RefCell::default() };
         fs::create_dir_all(sealed.root.join("home")).unwrap();
         fs::create_dir_all(sealed.work()).unwrap();
         sealed.base("outputs/llama2-7b");
@@ -71,7 +73,18 @@ impl Sealed {
         command.env("MODELKEEP_NOW", format!("2026-02-11T{:02}:{:02}:00Z", 10 + minute / 60, minute % 60));
         command.env("MODELKEEP_USER", "ana");
         command.env("HOSTNAME", "desk");
+        for (name, value) in &*self.variables.borrow() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         command
+    }
+
+    /// Every command from now on has this variable; or has it not.
+    pub fn set(&self, name: &'static str, value: Option<&str>) {
+        self.variables.borrow_mut().insert(name, value.map(str::to_owned));
     }
 
     /// Runs a command line as it would be typed after `modelkeep`.

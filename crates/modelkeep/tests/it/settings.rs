@@ -66,5 +66,7 @@ fn stores_have_names() {
         "remote remove backup",
         "remote remove backup",
         "remote add drive gdrive:Models",
+        "remote add drive gdrive:id:",
+        "remote add bucket s3://models/here",
     ])));
 }
