@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -20,7 +20,7 @@ use modelkeep_remote::folder::failed;
 use modelkeep_remote::{Entry, EntryKind, Meter, Mode, Object, Source, Written};
 
 use crate::context::{Context, Progress};
-use crate::local::Begun;
+use crate::local::{Begun, Stat};
 use crate::log::View;
 use crate::observe::{self, Directory, LocalFile};
 use crate::rule::Rule;
@@ -134,7 +134,7 @@ pub async fn fill(
     directory: &Directory,
 ) -> Result<Filled> {
     let there = Holdings::of(ctx, store, view).await?;
-    let local = store.local(ctx)?;
+    let hashed: Mutex<Vec<(std::path::PathBuf, Stat, Sha256)>> = Mutex::new(Vec::new());
     let total = directory.files.iter().map(|file| file.stat.size).sum();
     ctx.observer.tell(Progress::Stage { name: "storing", bytes: Some(total) });
     // What an earlier attempt left and this one does not have goes first, so that the folder holds the push alone.
@@ -155,15 +155,17 @@ pub async fn fill(
                 [file] => vec![bring(ctx, store, staging, &there, file).await?],
                 files => send_small(ctx, store, staging, files).await?,
             };
-            // At once, while others are at work: whatever stops this push, the next need not read these again.
-            let hashed = files.iter().zip(&brought).map(|(f, b)| (f.local.clone(), f.stat, b.file.sha256));
-            local.remember_hashes(&hashed.collect::<Vec<_>>())?;
+            let mut hashed = hashed.lock().unwrap_or_else(PoisonError::into_inner);
+            hashed.extend(files.iter().zip(&brought).map(|(f, b)| (f.local.clone(), f.stat, b.file.sha256)));
             Ok::<_, Error>(brought)
         })
         .buffer_unordered(ctx.jobs)
         .try_collect::<Vec<_>>()
-        .await?;
-    let brought: Vec<Brought> = brought.into_iter().flatten().collect();
+        .await;
+    // Also of a push that fails: the next attempt need not read these again.
+    let hashed = hashed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    store.local(ctx)?.remember_hashes(&hashed)?;
+    let brought: Vec<Brought> = brought?.into_iter().flatten().collect();
     Ok(Filled {
         sent: brought.iter().map(|brought| brought.sent).sum(),
         ids: brought.iter().filter_map(|b| Some((b.file.path.clone(), b.id.clone()?))).collect(),
