@@ -156,7 +156,7 @@ pub async fn test(ctx: &Context, name: Option<&str>) -> Result<Tested> {
         Some(given) => Address::named_or_url(ctx, given)?,
         None => Address::resolve(ctx)?,
     };
-    let Opened { remote, trace, drive: _drive } = address.open(ctx, false).await?;
+    let Opened { remote, trace, .. } = address.open(ctx, false).await?;
     let format = read_format(&*remote).await?.ok_or_else(|| {
         Error::not_found(format!("{} holds no modelkeep tree", remote.describe()))
             .hint(format!("modelkeep init --remote {}", address.url))

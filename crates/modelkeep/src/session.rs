@@ -114,7 +114,7 @@ impl Session {
         let place = store.remote.describe();
         match (store.spent(), store.on_drive()) {
             (Some(spent), Some(drive)) => {
-                output::say(&format!("{} to {place} of {}", words::spent(spent), drive.account))
+                output::say(&format!("{} to {place} of {}", words::spent(spent), drive.account));
             }
             _ => output::say(&format!("{} to {place}", words::count(calls.len() as u64, "call"))),
         }

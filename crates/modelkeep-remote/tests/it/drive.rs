@@ -84,20 +84,6 @@ async fn drive_conforms_in_parts_without_memory() {
     conforms(small, &server).await;
 }
 
-/// On Google itself, in a new folder of the account that the token is for; the guide says how.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs MODELKEEP_GDRIVE_TOKEN for a real account"]
-async fn drive_conforms_at_google() {
-    let token = std::env::var("MODELKEEP_GDRIVE_TOKEN").unwrap();
-    let name = format!("modelkeep conformance {}", std::process::id());
-    let remote = DriveRemote::create(Options::default(), Auth::new(Fixed(Secret::new(token))), &name).await.unwrap();
-    println!("in the folder {name} ({}): delete it afterwards", remote.id());
-    let scratch = TempDir::new().unwrap();
-    if let Err(failures) = conformance::run(Arc::new(remote), scratch.path()).await {
-        panic!("{failures}");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drive_conforms_in_a_shared_drive() {
     let server = server();

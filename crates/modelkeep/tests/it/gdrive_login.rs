@@ -22,15 +22,13 @@ fn begin(sealed: &Sealed, line: &str, sought: &str) -> (Child, BufReader<std::pr
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    loop {
-        let mut line = String::new();
+    let (mut said, mut line) = (String::new(), String::new());
+    while !line.contains(sought) {
+        line.clear();
         assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended: {said}");
         said += &line;
-        if line.contains(sought) {
-            return (child, stderr, line.trim().to_owned(), said);
-        }
     }
+    (child, stderr, line.trim().to_owned(), said)
 }
 
 fn end(mut child: Child, mut stderr: BufReader<std::process::ChildStderr>, mut said: String) -> Ran {
