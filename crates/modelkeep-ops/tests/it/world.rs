@@ -49,10 +49,18 @@ impl Clock for TestClock {
     }
 }
 
-/// A temporary folder; in memory where there is such a place, since thousands of runs flush all the time.
+/// A temporary folder; in memory where there is such a place and room in it, since thousands of runs flush all the
+/// time.
 pub fn scratch() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+    #[cfg(target_os = "linux")]
+    {
+        const ROOM: u64 = 4 << 30;
+        let memory = Path::new("/dev/shm");
+        if rustix::fs::statvfs(memory).is_ok_and(|stat| stat.f_bavail * stat.f_frsize > ROOM) {
+            return tempfile::tempdir_in(memory).unwrap();
+        }
+    }
+    tempfile::tempdir().unwrap()
 }
 
 /// One machine: its state folder, its clock.
