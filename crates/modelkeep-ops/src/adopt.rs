@@ -22,7 +22,7 @@ use modelkeep_core::name::{ModelId, nearest_id};
 use modelkeep_core::path::{ContentPath, RemotePath};
 use modelkeep_core::registry::docs;
 use modelkeep_core::{Error, Kind, Result};
-use modelkeep_remote::{Entry, EntryKind, Inline, Mode, NoMeter, Object, Source};
+use modelkeep_remote::{Entry, EntryKind, Mode, NoMeter, Object, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -191,14 +191,8 @@ fn step_of(candidate: &Candidate) -> Step {
 /// Every folder of models, and the earlier versions that were kept: a log that was lost knew them.
 async fn folders(store: &Store) -> Result<Vec<(Entry, ModelKind)>> {
     let mut folders = tree::model_folders(store).await?;
-    let models = store.remote.list(&layout::versions(), Inline::No).await?;
-    for model in models.into_iter().map(|entry| entry.path).collect::<BTreeSet<_>>() {
-        for folder in store.remote.list(&model, Inline::No).await? {
-            if folder.kind == EntryKind::Dir {
-                folders.push((folder, ModelKind::Finetuned));
-            }
-        }
-    }
+    let kept = tree::version_folders(store).await?;
+    folders.extend(kept.into_iter().map(|folder| (folder, ModelKind::Finetuned)));
     Ok(folders)
 }
 

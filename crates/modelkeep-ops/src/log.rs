@@ -132,9 +132,12 @@ pub async fn refresh(ctx: &Context, store: &Store) -> Result<View> {
             files.entry(name).or_default().push(entry);
         }
     }
-    pending.extend(noted_pending(store, local)?);
+    let noted = noted_pending(store, local)?;
+    pending.extend(&noted);
     pending.retain(|name| !confirmed.contains(name));
-    note_pending(store, local, &pending)?;
+    if pending != noted {
+        note_pending(store, local, &pending)?;
+    }
 
     let (new, late) = read_events(ctx, store, local, files).await?;
     local.keep_events(store.id(), new.iter().map(|(name, bytes)| (name, &**bytes)))?;
@@ -159,9 +162,6 @@ fn noted_pending(store: &Store, local: &Local) -> Result<BTreeSet<EventName>> {
 }
 
 fn note_pending(store: &Store, local: &Local, pending: &BTreeSet<EventName>) -> Result<()> {
-    if *pending == noted_pending(store, local)? {
-        return Ok(());
-    }
     local.put(store.id(), PENDING, &serde_json::to_vec(pending).unwrap_or_default())
 }
 

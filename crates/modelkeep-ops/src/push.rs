@@ -121,12 +121,9 @@ pub async fn push(ctx: &Context, request: Request) -> Result<Report> {
     let store = ctx.store().await?;
     let local = store.local(ctx)?;
     let source = ctx.absolute(&request.path);
-    let mut _alone = None;
-    if !request.dry_run {
-        let name = format!("push {} {} {}", store.id(), asked.model, source.display());
-        let who = format!("another push of {} to `{}` is at work", request.path.display(), asked.model);
-        _alone = Some(lock::hold(ctx, local.folder(), &name, &who).await?);
-    }
+    let name = format!("push {} {} {}", store.id(), asked.model, source.display());
+    let who = format!("another push of {} to `{}` is at work", request.path.display(), asked.model);
+    let _alone = if request.dry_run { None } else { Some(lock::hold(ctx, local.folder(), &name, &who).await?) };
     let filter = Filter { include: request.include.clone(), exclude: request.exclude.clone() };
     let mut directory = observe::directory(&source, &filter, local)?;
     let mut learnt = learn::learn(Material::gather(&directory)?, &asked.given)?;

@@ -1,7 +1,7 @@
 //! Put right what can be put right: finish what was begun, bring files back from where they still are, show what the
 //! log says. Deletes nothing; what is damaged is kept aside.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -315,11 +315,7 @@ async fn plan_folders(
 /// Every push folder in `versions/` and, when whole, in `staging/`.
 pub(crate) async fn push_folders(store: &Store) -> Result<Vec<(Object, Marker)>> {
     let mut folders: Vec<_> = store.remote.list(&layout::staging(), Inline::No).await?;
-    // Where names are not unique a path is all folders of that name, and is listed once.
-    let models = store.remote.list(&layout::versions(), Inline::No).await?;
-    for model in models.into_iter().map(|entry| entry.path).collect::<BTreeSet<_>>() {
-        folders.extend(store.remote.list(&model, Inline::No).await?);
-    }
+    folders.extend(tree::version_folders(store).await?);
     let mut found = Vec::new();
     for entry in folders.into_iter().filter(|entry| entry.kind == EntryKind::Dir) {
         if let Ok(Some(marker)) = tree::marker_in(store, &entry.path).await {

@@ -1,6 +1,6 @@
 //! Push folders on the remote: found by marker, read by id where there are ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use modelkeep_core::digest::{Sha256, Txn};
 use modelkeep_core::event::{Body, Event};
@@ -212,6 +212,18 @@ pub async fn model_folders(store: &Store) -> Result<Vec<(Entry, ModelKind)>> {
         folders.extend(entries.into_iter().filter(|entry| entry.kind == EntryKind::Dir).map(|entry| (entry, kind)));
     }
     folders.sort_by(|(a, _), (b, _)| a.path.cmp(&b.path));
+    Ok(folders)
+}
+
+/// Every folder in `versions/`, whichever model's.
+pub async fn version_folders(store: &Store) -> Result<Vec<Entry>> {
+    // Where names are not unique a path is all folders of that name, and is listed once.
+    let models = store.remote.list(&layout::versions(), Inline::No).await?;
+    let mut folders = Vec::new();
+    for model in models.into_iter().map(|entry| entry.path).collect::<BTreeSet<_>>() {
+        folders.extend(store.remote.list(&model, Inline::No).await?);
+    }
+    folders.retain(|entry| entry.kind == EntryKind::Dir);
     Ok(folders)
 }
 
