@@ -1,15 +1,23 @@
-"""The benchmarks, by name. Each makes its own data, runs its rounds and says what issue 3's goals came to."""
+"""The benchmarks, by name. Each makes its own data, runs its rounds and says what its goals came to."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
 import time
 from dataclasses import dataclass
 from functools import partial
 
+import drive
 import eventlog
+import fetching
 import material
+import measure
 import peers
+import python_face
+import serving
+import space
 import syscalls
 from measure import MIB, Failed, Step, bytes_text, seconds_text, spread, sync
 from rounds import Arena, Contender, Goal, Result, at_most, faster_than, median, sent, size_of, table
@@ -25,9 +33,13 @@ class Sizes:
     small: int = 10_000
     models: int = 1000
     starts: int = 50
+    repos: tuple = (200, 50)
+    tree: int = 50_000
+    million: int = 1_000_000
+    drive_files: int = 1000
 
 
-SMALL = Sizes(32 * MIB, 8 * MIB, 500, 100, 10)
+SMALL = Sizes(32 * MIB, 8 * MIB, 500, 100, 10, (10, 5), 1000, 5000, 100)
 
 
 @dataclass
@@ -37,6 +49,9 @@ class Bench:
     runner: object
     ideal: peers.Ideal
     ours: peers.Modelkeep
+    hub: object
+    fake_drive: object
+    python: object
     peers: dict
     folder: object
     runs: int
@@ -258,6 +273,46 @@ def start(bench):
     return Result("start", about, lines, [goal])
 
 
+def guard(bench):
+    """A hook is waited for at every commit: 1,000 files are staged, in a repository that has 2,000."""
+    repository = bench.folder / "guard"
+    repository.mkdir()
+
+    def git(*args):
+        identity = ("-c", "user.name=bench", "-c", "user.email=bench@localhost")
+        subprocess.run(["git", *identity, *args], cwd=repository, check=True, stdout=subprocess.DEVNULL)
+
+    def write(files):
+        for n in range(files):
+            path = repository / f"d{n % 50}" / f"f{n}.bin"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(os.urandom(3000))
+
+    git("init", "-q")
+    write(2000)
+    git("add", "-A")
+    git("commit", "-q", "-m", "one")
+    write(1000)
+    git("add", "-A")
+    program = str(bench.ours.program)
+    programs = {
+        "modelkeep guard check": ["/bin/sh", "-c", f"cd '{repository}' && exec '{program}' guard check -q"],
+        "git diff --cached --stat": [shutil.which("git"), "-C", str(repository), "diff", "--cached", "--stat"],
+    }
+    samples = {name: [] for name in programs}
+    for _ in range(bench.sizes.starts):
+        for name, argv in programs.items():
+            samples[name].append(bench.runner.start_time(argv))
+    found = median(samples, "modelkeep guard check")
+    goal = Goal("1,000 staged files under 100 ms", seconds_text(found), found < 0.1)
+    lines = ["| | min | median | max |", "|---|--:|--:|--:|"]
+    for name, taken in samples.items():
+        cells = map(seconds_text, spread([sample.seconds for sample in taken]))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    about = f"1,000 of 2,000 files of 3 kB are staged; {bench.sizes.starts} times each. git compares them and judges nothing."
+    return Result("guard", about, lines, [goal])
+
+
 def list_models(bench):
     folder = bench.folder / "list"
     ours, runner = bench.ours, bench.runner
@@ -312,6 +367,96 @@ def list_models(bench):
     return Result("list", about, lines, goals)
 
 
+def fetch(bench):
+    """One large file from a Hub on this machine into an empty cache."""
+    arena = bench.arena("fetch")
+    root = arena.folder / "hub"
+    source = material.large(root / fetching.REPO, bench.sizes.large)
+    hub = fetching.Hub(bench.hub, root, bench.runner)
+    try:
+        tools = fetching.contenders(bench.runner, bench.ours.program, hub)
+        taking = [Contender(name, lambda place: None, steps) for name, steps in tools.items()]
+        samples = arena.rounds(taking, [source])
+    finally:
+        hub.stop()
+    about = (
+        f"A model of one file of {bytes_text(bench.sizes.large)} from `fake-hub` over loopback into an empty cache. modelkeep checks "
+        "SHA-256 and flushes before the model has its name; hf checks the length alone; curl checks nothing and asks for no list."
+    )
+    goals = [at_most(samples, 1.0, "hf download")] if "hf download" in samples else []
+    return Result("fetch", about, table(samples, "curl" if "curl" in samples else "modelkeep"), goals)
+
+
+CLIENTS = 32
+REQUESTS = 200
+
+
+def serve(bench):
+    """One file from a folder store, beside servers that check nothing and know no versions."""
+    arena = bench.arena("serve")
+    source = material.large(arena.folder / "model", bench.sizes.large)
+    (source / "config.json").write_text("{}")
+    bench.ours.prepare(source, arena.folder)
+    bench.runner.measure(bench.ours.push(source, arena.folder))
+    root = next((arena.folder / "remote").rglob("model.safetensors")).parent
+    # The first answer is of a file that was not checked yet.
+    cold = []
+    for _ in range(3):
+        server = serving.modelkeep(bench.runner, bench.ours.program, arena.folder / "work", SERVED)
+        measure.warm(root)
+        cold.append(bench.runner.measure([drained(server)]).seconds)
+        server.stop()
+    ours = serving.modelkeep(bench.runner, bench.ours.program, arena.folder / "work", SERVED)
+    others = [
+        serving.nginx(bench.runner, root, "model.safetensors", arena.folder / "nginx"),
+        serving.http_server(bench.runner, root, "model.safetensors"),
+    ]
+    servers = [ours, *filter(None, others)]
+    try:
+        serving.drain(ours.url)
+        contenders = [Contender(one.name, lambda place: None, lambda place, one=one: [drained(one)]) for one in servers]
+        samples = arena.rounds(contenders, [root], once=True)
+        waits = [serving.first_byte(ours.url.replace("model.safetensors", "config.json")) for _ in range(REQUESTS)]
+        large = [serving.first_byte(ours.url) for _ in range(REQUESTS)]
+        before = ours.peak()
+        begun = time.perf_counter()
+        came = serving.crowd(ours.url, CLIENTS)
+        took = time.perf_counter() - begun
+        peak = ours.peak()
+    finally:
+        for server in servers:
+            server.stop()
+    best = min((one.name for one in servers[1:]), key=lambda name: median(samples, name))
+    share = median(samples, best) / median(samples, ours.name)
+    whole = min(came) > bench.sizes.large
+    goals = [
+        Goal(f"0.8 × as fast as {best} or more", f"{share:.2f} ×", share >= 0.8),
+        Goal(f"under 128 MiB with {CLIENTS} clients", bytes_text(peak), peak < 128 * MIB and whole),
+        Goal("first byte of a small file in under 5 ms at the median", seconds_text(spread(waits)[1]), spread(waits)[1] < 0.005),
+    ]
+    lines = table(samples, best)
+    lines += [
+        "",
+        f"- The first time, when all of it is checked against its SHA-256: {seconds_text(spread(cold)[1])} at the median of 3.",
+        f"- First byte of 2 bytes: {' / '.join(map(seconds_text, spread(waits)))}, of {bytes_text(bench.sizes.large)}: "
+        f"{' / '.join(map(seconds_text, spread(large)))} (minimum, median, maximum of {REQUESTS}).",
+        f"- {CLIENTS} clients at once, in one Python process: {sum(came) / took / MIB:.0f} MiB/s in all; "
+        f"peak memory {bytes_text(before)} before, {bytes_text(peak)} after.",
+    ]
+    about = (
+        f"One file of {bytes_text(bench.sizes.large)} from a folder store over loopback, fetched with curl into nothing. "
+        "nginx uses sendfile; neither it nor Python's http.server checks anything."
+    )
+    return Result("serve", about, lines, goals)
+
+
+SERVED = f"/{peers.MODEL}/resolve/main/model.safetensors"
+
+
+def drained(server):
+    return Step(["curl", "-s", "-f", "-o", "/dev/null", server.url])
+
+
 # Those that make many files come last, so that nothing of theirs is removed before the others create.
 CASES = {
     "push-large": push_large,
@@ -320,10 +465,19 @@ CASES = {
     "pull-large": pull_large,
     "start": start,
     "list": list_models,
+    "fetch": fetch,
+    "drive-large": drive.drive_large,
+    "cache-scan": space.cache_scan,
+    "status": space.status,
     "push-unchanged": push_unchanged,
     "push-small": push_small,
+    "drive-small": drive.drive_small,
+    "guard": guard,
     "memory": memory,
+    "serve": serve,
+    "python-face": python_face.python_face,
+    "status-million": space.status_million,
 }
 
 # Made of a few large files: removed when the benchmark is over, for the disk is not endless.
-FEW_FILES = {"push-large", "push-shards", "push-version2", "pull-large"}
+FEW_FILES = {"push-large", "push-shards", "push-version2", "pull-large", "serve", "fetch", "drive-large", "python-face"}

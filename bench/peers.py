@@ -173,6 +173,12 @@ class Copy(Tool):
         return [Step([self.program, "-r", stored, place / "back"])]
 
 
+class Hf(Tool):
+    name = "hf"
+    words = ["version", "-q"]
+    note = "hf cache ls: scan_cache_dir() of huggingface_hub"
+
+
 class Program(Tool):
     """One that is only started."""
 
@@ -189,6 +195,7 @@ PEERS = {
     "rsync": (Rsync, "apt-get install rsync"),
     "restic": (Restic, "apt-get install restic"),
     "dvc": (Dvc, "pip install dvc"),
+    "hf": (Hf, "pip install huggingface_hub"),
     "cp": (Copy, "apt-get install coreutils"),
 }
 

@@ -24,7 +24,7 @@ class Contender:
 
 @dataclass
 class Goal:
-    """What issue 3 asks for, and what was found."""
+    """What is asked for, and what was found."""
 
     text: str
     found: str

@@ -16,7 +16,7 @@ from cases import CASES, FEW_FILES, SMALL, Bench, Sizes
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "RESULTS.md"
-APT = ["rclone", "restic", "rsync", "strace", "time"]
+APT = ["curl", "nginx-light", "rclone", "restic", "rsync", "strace", "time"]
 
 
 def arguments():
@@ -27,7 +27,7 @@ def arguments():
     data = ROOT / "bench" / "data"
     parser.add_argument("--data", type=Path, default=data, metavar="DIR", help="[default: bench/data]")
     parser.add_argument("--write-results", action="store_true", help="write what was run into bench/RESULTS.md")
-    parser.add_argument("--install", action="store_true", help=f"apt-get install {' '.join(APT)}; dvc into DIR/venv")
+    parser.add_argument("--install", action="store_true", help=f"apt-get install {' '.join(APT)}; dvc and hf into DIR/venv")
     parser.add_argument("--keep", action="store_true", help="leave the data there")
     given = parser.parse_args()
     for name in given.names:
@@ -42,11 +42,11 @@ def install(data):
     if os.name == "posix" and shutil.which("apt-get"):
         subprocess.run(["apt-get", "install", "-y", "-q", *APT], check=True, stdout=subprocess.DEVNULL)
     subprocess.run([sys.executable, "-m", "venv", data / "venv"], check=True)
-    subprocess.run([data / "venv" / "bin" / "pip", "install", "-q", "dvc"], check=True)
+    subprocess.run([data / "venv" / "bin" / "pip", "install", "-q", "dvc", "huggingface_hub"], check=True)
 
 
 def programs():
-    """The binary that is measured, and the ideal, built if need be."""
+    """The binary that is measured, the ideal, a Hub to fetch from and a Drive, built if need be."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     ours = Path(os.environ.get("MODELKEEP_BIN", target / "release" / "modelkeep")).resolve()
     if not ours.is_file():
@@ -55,9 +55,18 @@ def programs():
     if shutil.which("cargo"):
         build = ["cargo", "build", "--release", "--locked", "-q", "-p", "modelkeep-remote", "--example", "ideal"]
         subprocess.run(build, cwd=ROOT, check=True)
+        build = ["cargo", "build", "--release", "--locked", "-q", "-p", "modelkeep-testkit", "--bins"]
+        subprocess.run(build, cwd=ROOT, check=True)
     elif not ideal.is_file():
         sys.exit(f"{ideal} is not there, and cargo is not on PATH")
-    return ours, ideal.resolve()
+    return ours, ideal.resolve(), (target / "release").resolve()
+
+
+def interpreter():
+    """That of the environment with the wheel, which `cargo xtask test` makes."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    # Not resolved: a link to the system's Python is what makes it another environment.
+    return Path(os.environ.get("MODELKEEP_PYTHON", target / "venv" / "bin" / "python")).absolute()
 
 
 def commit():
@@ -100,7 +109,7 @@ def main():
     data.mkdir(parents=True, exist_ok=True)
     if given.install:
         install(data)
-    ours, ideal = programs()
+    ours, ideal, fakes = programs()
     folder = data / f"run-{datetime.now():%Y%m%d-%H%M%S}"
     runner = measure.Runner(folder / "home", f"{data / 'venv' / 'bin'}:{os.environ['PATH']}")
     found, left_out = peers.find(runner)
@@ -108,6 +117,9 @@ def main():
         runner=runner,
         ideal=peers.Ideal(runner, ideal),
         ours=peers.Modelkeep(runner, ours),
+        hub=fakes / "fake-hub",
+        fake_drive=fakes / "fake-drive",
+        python=interpreter(),
         peers=found,
         folder=folder,
         runs=given.runs,

@@ -12,6 +12,8 @@ class Session:
         remote: str | None = None,
         *,
         notebook: bool = False,
+        credentials: Callable[[], str] | None = None,
+        offline: bool = False,
     ) -> None: ...
     def call(
         self,

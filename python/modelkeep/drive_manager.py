@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ._bridge import Bridge, metric_texts
+from ._bridge import Bridge, Credentials, metric_texts
 from .errors import ConflictError, UsageError
 from .progress import OnProgress
 from .results import ModelList, PullResult, PushResult
+
+if TYPE_CHECKING:
+    from .workspace import Workspace
 
 LATEST = "latest"
 """The newest revision; not a label that is set."""
@@ -22,7 +26,8 @@ class GoogleDriveManager:
 
     1. ``remote``, when it is given;
     2. what the settings say: ``MODELKEEP_REMOTE``, else the ``modelkeep.toml`` found upward from the current folder;
-    3. in Colab, the folder ``Banking LLM`` of the mounted Drive;
+    3. the folder ``Banking LLM`` on Drive: asked itself where there is access (``credentials``, a saved login, a token
+       in the environment, in Colab ``auth.authenticate_user()``), else in Colab through the mounted Drive;
     4. with none of these, a read is answered from a simulation, with a warning and ``simulated=True``, and a write
        raises `AuthError`. Nothing is saved to a simulation that was not asked for by name.
 
@@ -35,8 +40,11 @@ class GoogleDriveManager:
         The folder with ``modelkeep.toml``; otherwise found upward from the current one.
     simulate : bool, default False
         Use the simulation, a folder under your data directory, to try things out.
-    progress : callable, optional
-        Called with a `Progress` while something runs.
+    progress : callable or bool, optional
+        Called with a `Progress` while something runs; True shows bars, False none. Otherwise bars are shown in a
+        notebook and in a terminal, when tqdm is installed.
+    credentials : callable, optional
+        Gives an access token for Drive as a text, and is called again whenever the last one has ended.
 
     Raises
     ------
@@ -52,14 +60,12 @@ class GoogleDriveManager:
         *,
         workspace: str | os.PathLike[str] | None = None,
         simulate: bool = False,
-        progress: OnProgress | None = None,
+        progress: OnProgress | bool | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
-        if simulate and remote is None:
-            remote = "sim:"
-        elif simulate and not os.fspath(remote or "").startswith("sim:"):
-            raise UsageError(f"simulate=True and remote={remote!r} contradict each other", hint="leave one of them out")
+        remote = store_of(remote, simulate)
         self._remote = remote
-        self._bridge = Bridge(workspace, remote, notebook=True, progress=progress)
+        self._bridge = Bridge(workspace, remote, notebook=True, progress=progress, credentials=credentials)
 
     def __repr__(self) -> str:
         return f"GoogleDriveManager({'' if self._remote is None else repr(self._remote)})"
@@ -157,7 +163,7 @@ class GoogleDriveManager:
         IntegrityError
             When the store's bytes are not what was stored.
         """
-        request = {"model": f"{name}@{version}", "to": os.path.join(dest, name, str(version))}
+        request = {"model": f"{name}@{version}", "to": Path(dest, name, str(version))}
         return PullResult.of(self._bridge.call("pull", request))
 
     def list_models(self) -> ModelList:
@@ -170,13 +176,48 @@ class GoogleDriveManager:
         """
         return ModelList(self._bridge.call("list", {}))
 
+    @property
+    def workspace(self) -> Workspace:
+        """Every other command on the same store: ``manager.workspace.diff('banking-v1', 'banking-v2')``."""
+        from .workspace import Workspace
+
+        return Workspace._over(self._bridge, self)
+
+
+def store_of(remote: str | os.PathLike[str] | None, simulate: bool) -> str | os.PathLike[str] | None:
+    """The store that two arguments mean together.
+
+    Parameters
+    ----------
+    remote : str or path-like, optional
+        A store.
+    simulate : bool
+        Use the simulation.
+
+    Returns
+    -------
+    str, path-like or None
+        The store.
+
+    Raises
+    ------
+    UsageError
+        When they contradict each other.
+    """
+    if not simulate or os.fspath(remote or "").startswith("sim:"):
+        return remote
+    if remote is not None:
+        raise UsageError(f"simulate=True and remote={remote!r} contradict each other", hint="leave one of them out")
+    return "sim:"
+
 
 def init_drive_manager(
     remote: str | os.PathLike[str] | None = None,
     *,
     workspace: str | os.PathLike[str] | None = None,
     simulate: bool = False,
-    progress: OnProgress | None = None,
+    progress: OnProgress | bool | None = None,
+    credentials: Credentials | None = None,
 ) -> GoogleDriveManager:
     """A `GoogleDriveManager`; the arguments are the same.
 
@@ -188,12 +229,16 @@ def init_drive_manager(
         The folder with ``modelkeep.toml``.
     simulate : bool, default False
         Use the simulation.
-    progress : callable, optional
-        Called with a `Progress` while something runs.
+    progress : callable or bool, optional
+        Called with a `Progress` while something runs; True shows bars, False none.
+    credentials : callable, optional
+        Gives an access token for Drive.
 
     Returns
     -------
     GoogleDriveManager
         Ready to use.
     """
-    return GoogleDriveManager(remote, workspace=workspace, simulate=simulate, progress=progress)
+    return GoogleDriveManager(
+        remote, workspace=workspace, simulate=simulate, progress=progress, credentials=credentials
+    )

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The home of a user who never used modelkeep, in an empty project folder."""
     for name in list(os.environ):
-        if name.startswith(("MODELKEEP_", "XDG_", "COLAB_", "CODESPACE")) and name != "MODELKEEP_BIN":
+        if name.startswith(("MODELKEEP_", "XDG_", "COLAB_", "CODESPACE", "HF_", "TRANSFORMERS_")) and name != "MODELKEEP_BIN":
             monkeypatch.delenv(name)
     home, project = tmp_path / "home", tmp_path / "project"
     home.mkdir()

@@ -36,7 +36,7 @@ class Fake:
     """A running fake-drive."""
 
     def __init__(self, *arguments: str) -> None:
-        command = [PROGRAM, "--account", ME, *arguments]
+        command = [PROGRAM, *arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout
         first = self.process.stdout.readline()

@@ -39,8 +39,8 @@ def test_a_token_expires_and_is_refreshed(server: Fake, drive: Any) -> None:
     assert "oauth.token" in server.names()
 
 
-def test_a_refresh_token_expires_too(start: Callable[..., Fake]) -> None:
-    server = start("--refresh-lifetime", "604800")
+def test_a_refresh_token_expires_too(server: Fake) -> None:
+    server.control("refresh", {"seconds": 604800})
     drive = server.connect()
     drive.files().list().execute()
     server.control("clock", {"advance_seconds": 604801})
@@ -49,7 +49,7 @@ def test_a_refresh_token_expires_too(start: Callable[..., Fake]) -> None:
 
 
 def test_a_token_can_end_in_the_middle(server: Fake) -> None:
-    server.control("fault", "token-expired-after:3")
+    server.control("fault", "expire-token=3")
     drive = server.connect()
     for _ in range(8):
         drive.files().list().execute()
@@ -57,7 +57,7 @@ def test_a_token_can_end_in_the_middle(server: Fake) -> None:
 
 
 def test_rate_limits_are_retried(server: Fake, drive: Any) -> None:
-    for fault in ["rate-limit:1*2", "5xx:1*2", "lost-response:1*2@files.list"]:
+    for fault in ["429:1*2", "5xx:1*2", "lost-reply:1*2@files.list"]:
         server.control("fault", fault)
         request = drive.files().list()
         request._sleep = lambda seconds: None
@@ -202,10 +202,8 @@ def test_service_accounts_have_no_room(server: Fake, drive: Any) -> None:
 
 
 def test_listings_may_be_late(server: Fake, drive: Any) -> None:
-    server.control("fault", "listing-late:2")
-    elsewhere = server.connect()
-    made = upload(elsewhere, "a")
-    assert listed(elsewhere) == ["a"], "who made it sees it"
+    server.control("fault", "late-list=2")
+    made = upload(drive, "a")
     assert drive.files().get(fileId=made["id"]).execute()["name"] == "a", "by its id it is there at once"
     assert [listed(drive) for _ in range(3)] == [[], [], ["a"]]
 
@@ -224,7 +222,7 @@ def test_pages_may_be_short(server: Fake, drive: Any) -> None:
 
 
 def test_a_full_drive(server: Fake, drive: Any) -> None:
-    server.control("fault", "quota-full")
+    server.control("fault", "full")
     with pytest.raises(HttpError, match="storageQuotaExceeded"):
         upload(drive, "a")
     assert folder(drive, "folders still fit")

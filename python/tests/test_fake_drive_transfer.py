@@ -96,7 +96,7 @@ def test_resumable_of_unknown_size(drive: Any) -> None:
 
 
 def test_an_upload_goes_on_after_faults(server: Fake, drive: Any) -> None:
-    for fault in ["5xx:1*2@upload.chunk", "lost-response:1*1@upload.chunk", "cut-after:300000*1@upload.chunk"]:
+    for fault in ["5xx:1*2@upload.chunk", "lost-reply:1*1@upload.chunk", "cut=300000*1@upload.chunk"]:
         server.control("fault", fault)
         media = Repeatable(BYTES, 2 * STEP, len(BYTES))
         request = drive.files().create(body={"name": "w"}, media_body=media, fields="*")
@@ -117,7 +117,7 @@ def test_an_upload_goes_on_after_faults(server: Fake, drive: Any) -> None:
 def test_a_session_can_be_gone(server: Fake, drive: Any) -> None:
     request = drive.files().create(body={}, media_body=resumable(BYTES), fields="id")
     assert request.next_chunk()[1] is None
-    server.control("fault", "session-expired:1*1@upload.chunk")
+    server.control("fault", "expire-session*1@upload.chunk")
     with pytest.raises(HttpError) as error:
         request.next_chunk()
     assert error.value.resp.status == 404
@@ -214,7 +214,7 @@ def test_revisions(drive: Any) -> None:
 
 
 def test_checksums_may_come_late(server: Fake, drive: Any) -> None:
-    server.control("fault", "checksum-late:2")
+    server.control("fault", "late-checksum=2")
     made = upload(drive, "a")
     assert "sha256Checksum" not in made and made["md5Checksum"]
     look = lambda: drive.files().get(fileId=made["id"], fields="sha256Checksum").execute()  # noqa: E731

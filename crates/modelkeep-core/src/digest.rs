@@ -1,9 +1,10 @@
 //! Digests and random identities as types: content (`Sha256`), revisions, transactions.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::Digest as _;
 
 /// Text that should have been a digest but is not.
@@ -14,11 +15,25 @@ pub struct ParseDigestError {
     expected: &'static str,
 }
 
+/// Reads a value from text without keeping the text.
+struct Text<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = ParseDigestError>> de::Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("lower-case hex digits")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
 macro_rules! hex_type {
     ($(#[$doc:meta])* $name:ident, $bytes:literal, $expected:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(into = "String", try_from = "String")]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name([u8; $bytes]);
 
         impl $name {
@@ -35,7 +50,10 @@ macro_rules! hex_type {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&hex::encode(self.0))
+                // A manifest has one of these for each of its files: no text of its own is made for it.
+                let mut text = [0; 2 * $bytes];
+                hex::encode_to_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
+                f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
             }
         }
 
@@ -59,17 +77,15 @@ macro_rules! hex_type {
             }
         }
 
-        impl From<$name> for String {
-            fn from(value: $name) -> Self {
-                value.to_string()
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = ParseDigestError;
-
-            fn try_from(text: String) -> Result<Self, ParseDigestError> {
-                text.parse()
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(Text(PhantomData))
             }
         }
 

@@ -4,6 +4,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::path::Path;
 
 /// The result of anything that can fail for a reason a person should read.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -174,5 +175,29 @@ impl fmt::Display for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
+    }
+}
+
+/// An I/O error as one of ours: its kind from what the system said, its text naming the path.
+pub fn failed(doing: &str, path: &Path, error: std::io::Error) -> Error {
+    use std::io::ErrorKind as Io;
+    let (kind, hint) = match error.kind() {
+        Io::NotFound => (Kind::NotFound, None),
+        Io::AlreadyExists | Io::DirectoryNotEmpty => (Kind::Conflict, None),
+        Io::PermissionDenied | Io::ReadOnlyFilesystem => (Kind::Auth, Some("check who may write there: ls -ld")),
+        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => {
+            (Kind::Local, Some("free some space (modelkeep prune --dry-run shows what could go), then run it again"))
+        }
+        Io::TimedOut | Io::HostUnreachable | Io::NetworkUnreachable | Io::StaleNetworkFileHandle | Io::NotConnected => {
+            (Kind::Unavailable, None)
+        }
+        Io::Interrupted => (Kind::Interrupted, None),
+        Io::InvalidFilename | Io::InvalidInput | Io::NotADirectory | Io::IsADirectory => (Kind::Usage, None),
+        _ => (Kind::Local, None),
+    };
+    let error = Error::new(kind, format!("{doing} {}", path.display())).because(error);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::{RevisionId, Sha256, Txn};
+use crate::filed::Filed;
 use crate::manifest::{Facts, Manifest, Marker, ModelKind};
 use crate::name::{Label, ModelId};
 
@@ -154,8 +155,10 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Body {
-    /// A push was committed.
+    /// A push of a model was committed.
     Pushed(Box<Pushed>),
+    /// A push of what is no model was committed; `model` is its key.
+    Filed(Box<Pushed>),
     /// A label now names this revision.
     Labelled {
         /// Whose.
@@ -231,6 +234,13 @@ pub enum Body {
     },
     /// A host says what it holds and used.
     Seen(Seen),
+    /// Upkeep was done.
+    Maintained {
+        /// Where: a name that stays the same from day to day.
+        host: String,
+        /// Which tasks.
+        tasks: BTreeSet<String>,
+    },
     /// Something that a newer program wrote: kept, skipped.
     #[serde(other)]
     Unknown,
@@ -276,6 +286,9 @@ pub struct Pushed {
     /// The folder beside the model's own that it was adopted in, when that is not named as its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
+    /// Where it is shown, when it is no model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filed: Option<Filed>,
 }
 
 impl Pushed {
@@ -297,6 +310,7 @@ impl Pushed {
             ids: None,
             adopted: false,
             folder: None,
+            filed: marker.filed.clone(),
         }
     }
 }
@@ -395,9 +409,10 @@ impl Body {
     /// The word for this kind, as in JSON.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Pushed(pushed) if pushed.replaces.is_some() => "healed",
-            Self::Pushed(pushed) if pushed.adopted => "adopted",
+            Self::Pushed(pushed) | Self::Filed(pushed) if pushed.replaces.is_some() => "healed",
+            Self::Pushed(pushed) | Self::Filed(pushed) if pushed.adopted => "adopted",
             Self::Pushed(_) => "pushed",
+            Self::Filed(_) => "filed",
             Self::Labelled { .. } => "labelled",
             Self::Unlabelled { .. } => "unlabelled",
             Self::Fields { .. } => "fields",
@@ -409,6 +424,7 @@ impl Body {
             Self::RegistryEdited { .. } => "registry_edited",
             Self::RegistryAdopted { .. } => "registry_adopted",
             Self::Seen(_) => "seen",
+            Self::Maintained { .. } => "maintained",
             Self::Unknown => "unknown",
         }
     }

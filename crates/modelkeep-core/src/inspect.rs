@@ -5,6 +5,8 @@
 //! so each reader says which file it doubts and why, and none may panic or recurse without a bound on what it is given.
 
 pub mod adapter;
+pub mod checkpoint;
+pub mod content;
 pub mod date;
 mod json;
 pub mod kind;

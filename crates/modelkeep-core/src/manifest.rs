@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{RevisionId, Sha256, Txn};
 use crate::error::{Error, Result};
+use crate::filed::Filed;
 use crate::inspect::{adapter::Adapter, tensors::Summary};
 use crate::name::ModelId;
 use crate::path::{ContentPath, collisions};
@@ -91,7 +92,7 @@ impl From<Manifest> for Vec<FileEntry> {
     }
 }
 
-/// Which half of `models/` a model lives in.
+/// Which half of `models/` a model lives in; or that it is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ModelKind {
@@ -99,6 +100,8 @@ pub enum ModelKind {
     Base,
     /// Trained here: `models/finetuned/`.
     Finetuned,
+    /// No model: a data set, a notebook, a result, a document, filed at its own place.
+    Filed,
 }
 
 impl ModelKind {
@@ -107,6 +110,7 @@ impl ModelKind {
         match self {
             Self::Base => "base",
             Self::Finetuned => "finetuned",
+            Self::Filed => "filed",
         }
     }
 }
@@ -127,6 +131,12 @@ pub struct Facts {
     /// Where a base model was taken from: a Hub repository.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// The commit of that repository, 40 hex digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_commit: Option<String>,
+    /// The licence, as the repository's card names it: `apache-2.0`, `llama2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
     /// The day the training ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -172,6 +182,9 @@ pub struct Marker {
     /// The damaged push of the same content whose place it is built to take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<Txn>,
+    /// Where it is shown, when it is no model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filed: Option<Filed>,
     /// The store's own ids of the files, where it has ids: a listing may be late, an id never is.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ids: BTreeMap<ContentPath, String>,
@@ -199,6 +212,11 @@ impl Marker {
             )));
         }
         Ok(marker)
+    }
+
+    /// How people call what it belongs to: a model's id, or a place.
+    pub fn name(&self) -> &str {
+        self.filed.as_ref().map_or_else(|| self.model.as_str(), |filed| filed.place.as_str())
     }
 
     /// As bytes for the file.

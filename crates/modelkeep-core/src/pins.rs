@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::RevisionId;
+use crate::filed::Place;
 use crate::manifest::{FileEntry, Manifest};
 use crate::name::ModelId;
 
@@ -19,9 +20,12 @@ pub struct Pins {
     /// The models, by id.
     #[serde(default, rename = "model", skip_serializing_if = "BTreeMap::is_empty")]
     pub models: BTreeMap<ModelId, Pin>,
+    /// Data sets and other files, by their place on the store.
+    #[serde(default, rename = "file", skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<Place, Pin>,
 }
 
-/// One pinned model.
+/// One pinned model or file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
     /// Exactly this content.

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
 
 /// A number of bytes. `35MB` is 35·10⁶, `35MiB` is 35·2²⁰.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct ByteSize(pub u64);
 
@@ -26,6 +26,22 @@ const UNITS: [(&str, u64); 12] = [
     ("tib", 1 << 40),
     ("g", 1_000_000_000),
 ];
+
+/// As a number of bytes, or as people type it.
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Typed {
+            Bytes(u64),
+            Text(String),
+        }
+        match Typed::deserialize(deserializer)? {
+            Typed::Bytes(bytes) => Ok(Self(bytes)),
+            Typed::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
+    }
+}
 
 impl FromStr for ByteSize {
     type Err = Error;

@@ -165,8 +165,7 @@ pub async fn adopt(ctx: &Context, request: &Request) -> Result<Report> {
         if !found.waits {
             project::replace_adopted_registry(ctx, &store, &mut view, log_lost).await?;
         }
-        let models: Vec<ModelId> = view.state.models.keys().cloned().collect();
-        project::after(ctx, &store, &mut view, &models.iter().collect::<Vec<_>>()).await?;
+        project::everything(ctx, &store, &mut view).await?;
     }
     if candidates.is_empty() {
         store.explain_nothing(ctx);
@@ -435,18 +434,17 @@ async fn take_in(ctx: &Context, store: &Store, view: &mut View, candidate: &Cand
     }
     let own_place = layout::shown(marker.kind, &marker.model);
     let below_models = candidate.folder.path.below(&layout::models(marker.kind)).map(str::to_owned);
-    let folder = below_models.filter(|_| candidate.folder.path != own_place);
-    let number =
-        view.state.models.get(&marker.model).map_or(marker.number, |model| model.next_number().max(marker.number));
+    let folder = below_models.filter(|_| candidate.folder.path != own_place && marker.filed.is_none());
+    let number = view.state.of(&marker.model).map_or(marker.number, |model| model.next_number().max(marker.number));
     // What it took the place of, a log that was lost knew; this one never will.
     let replaces = None;
     let pushed =
         Pushed { replaces, adopted: true, folder, set: map.fields(candidate.folder.name()), ..Pushed::of(&marker) };
-    let Body::Pushed(mut pushed) = commit::pushed_event(view, &marker, pushed) else {
-        return Err(Error::internal("an adopted push is a push"));
-    };
-    pushed.number = number;
-    log::append(ctx, store, view, Body::Pushed(pushed)).await?;
+    let mut body = commit::pushed_event(view, &marker, pushed);
+    if let Body::Pushed(pushed) | Body::Filed(pushed) = &mut body {
+        pushed.number = number;
+    }
+    log::append(ctx, store, view, body).await?;
     match &candidate.edited {
         Some(before) => let_go(ctx, store, view, (&before.model, &before.txn), (&marker.model, &marker.revision)).await,
         None => Ok(()),
@@ -557,6 +555,7 @@ async fn make_marker(ctx: &Context, store: &Store, view: &View, candidate: &Cand
         by: ctx.env.who(),
         facts: learnt.facts,
         replaces: None,
+        filed: None,
         ids: BTreeMap::new(),
         files,
     })

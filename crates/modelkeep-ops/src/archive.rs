@@ -47,5 +47,5 @@ async fn change(ctx: &Context, model: &str, status: SetStatus, dry_run: bool) ->
         log::append(ctx, &store, &mut view, Body::Status { model: id.clone(), status }).await?;
         project::after(ctx, &store, &mut view, &[&id]).await?;
     }
-    Ok(Change { model: id, revision: None, changed, steps, wrote: Wrote::to(&store, dry_run) })
+    Ok(Change { model: id, place: None, revision: None, changed, steps, wrote: Wrote::to(&store, dry_run) })
 }

@@ -155,7 +155,7 @@ pub fn waits(late: bool) -> impl Iterator<Item = std::time::Duration> {
 /// The event of a push: its manifest goes along while the event stays small.
 pub fn pushed_event(view: &View, marker: &Marker, pushed: Pushed) -> Body {
     let mut pushed = pushed;
-    let model = view.state.models.get(&marker.model);
+    let model = view.state.of(&marker.model);
     pushed.number = match pushed.replaces {
         // What takes a damaged push's place is that push again.
         Some(_) => marker.number,
@@ -167,10 +167,15 @@ pub fn pushed_event(view: &View, marker: &Marker, pushed: Pushed) -> Body {
         at: marker.at,
         by: marker.by.clone(),
         parents: view.heads.clone(),
-        body: Body::Pushed(Box::new(pushed.clone())),
+        body: body_of(pushed.clone()),
     };
     if sized.to_bytes().len() > MAX_INLINE_EVENT {
         pushed.manifest = None;
     }
-    Body::Pushed(Box::new(pushed))
+    body_of(pushed)
+}
+
+/// What is no model is filed.
+pub fn body_of(pushed: Pushed) -> Body {
+    if pushed.filed.is_some() { Body::Filed(Box::new(pushed)) } else { Body::Pushed(Box::new(pushed)) }
 }

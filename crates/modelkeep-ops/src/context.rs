@@ -16,6 +16,7 @@ use modelkeep_core::digest::Sha256;
 use modelkeep_core::event::WriterId;
 use modelkeep_core::{Error, Kind, Result};
 use modelkeep_remote::Meter;
+use modelkeep_remote::drive::auth::Callback;
 
 use crate::rule::Rule;
 use crate::settings::Settings;
@@ -196,6 +197,8 @@ pub struct Options {
     pub remote: Option<String>,
     /// `--offline`: no network.
     pub offline: bool,
+    /// Gives tokens for Drive, over every other way to one: a program that embeds this one.
+    pub credentials: Option<Callback>,
     /// Report nothing of this machine to the store, as when a simulation answers that nobody asked for by name.
     pub unreported: bool,
 }
@@ -223,6 +226,8 @@ pub struct Context {
     pub jobs: usize,
     /// Set to stop.
     pub stop: Arc<AtomicBool>,
+    /// Set once a person said yes to evicting for room: what `evict = "ask"` waits for.
+    pub agreed: AtomicBool,
     pub(crate) store: tokio::sync::OnceCell<Arc<Store>>,
 }
 
@@ -248,6 +253,7 @@ impl Context {
             options,
             jobs,
             stop: Arc::new(AtomicBool::new(false)),
+            agreed: AtomicBool::new(false),
             store: tokio::sync::OnceCell::new(),
             env,
         })
@@ -266,6 +272,7 @@ impl Context {
             options: Options::default(),
             jobs: 1,
             stop: Arc::new(AtomicBool::new(false)),
+            agreed: AtomicBool::new(false),
             store: tokio::sync::OnceCell::new_with(Some(Arc::new(store))),
             env,
         })
@@ -323,6 +330,11 @@ impl Context {
     /// A meter that tells the observer and stops when asked to.
     pub(crate) fn meter(&self) -> Arc<dyn Meter> {
         Arc::new(ObserverMeter { observer: Arc::clone(&self.observer), stop: Arc::clone(&self.stop) })
+    }
+
+    /// One that only stops: of bytes that are told of when they are where they are to be.
+    pub(crate) fn silent_meter(&self) -> Arc<dyn Meter> {
+        Arc::new(ObserverMeter { observer: Arc::new(Silent), stop: Arc::clone(&self.stop) })
     }
 
     /// Fails when somebody pressed Ctrl-C.

@@ -54,6 +54,8 @@ pub struct Step {
 
 const DEFAULT_DIR: &str = "modelkeep-demo";
 const REMOTE: &str = "./Banking LLM";
+/// A folder that plays the other machine.
+const ANOTHER: &str = "another-machine";
 /// Tells a demo's workspace from anybody's own.
 const NAME: &str = "Banking LLM";
 
@@ -62,6 +64,8 @@ struct Demo {
     options: Options,
     observer: Arc<dyn Observer>,
     root: PathBuf,
+    /// The store, as any folder could name it.
+    store: String,
     steps: Vec<Step>,
 }
 
@@ -72,8 +76,11 @@ pub async fn demo(env: &Env, options: &Options, observer: Arc<dyn Observer>, req
     fs::create_dir_all(&root).map_err(|error| failed("creating", &root, error))?;
     let root = root.canonicalize().map_err(|error| failed("opening", &root, error))?;
     let options = Options { workspace: Some(root.clone()), remote: None, ..options.clone() };
-    let mut demo = Demo { env: sealed(env, &root), options, observer, root, steps: Vec::new() };
-    demo.prepare(request.remote.as_deref().unwrap_or(REMOTE)).await?;
+    let remote = request.remote.as_deref().unwrap_or(REMOTE);
+    // A path is seen from the demo's folder; from anywhere else it is an absolute one.
+    let store = if remote.starts_with('.') { root.join(remote).display().to_string() } else { remote.to_owned() };
+    let mut demo = Demo { env: sealed(env, &root), options, observer, root, store, steps: Vec::new() };
+    demo.prepare(remote).await?;
     demo.first_setup().await?;
     demo.train().await?;
     demo.compare_and_deploy().await?;
@@ -191,11 +198,13 @@ impl Demo {
         let report = diff::diff(&ctx, "banking-v1", "banking-v2").await?;
         let metrics = report.diff.metrics.iter().map(|metric| {
             let change = metric.change.map_or_else(String::new, |change| format!("  ({change:+.3})"));
-            format!("{:<10} {} → {}{change}", metric.name, number(metric.before), number(metric.after))
+            (&metric.name, format!("{} → {}{change}", number(metric.before), number(metric.after)))
         });
         let config =
-            report.diff.config.iter().map(|field| format!("{:<10} {} → {}", field.name, field.before, field.after));
-        let output = metrics.chain(config).collect();
+            report.diff.config.iter().map(|field| (&field.name, format!("{} → {}", field.before, field.after)));
+        let lines: Vec<_> = metrics.chain(config).collect();
+        let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let output = lines.into_iter().map(|(name, change)| format!("{name:width$}  {change}")).collect();
         self.tell("Is it better?", "modelkeep diff banking-v1 banking-v2", output);
 
         let report = deploy::deploy(&ctx, "banking-v2", false).await?;
@@ -207,19 +216,37 @@ impl Demo {
         Ok(())
     }
 
-    async fn use_it(&mut self) -> Result<()> {
-        let request = pull::Request::default();
-        let report = pull::pull(&self.context()?, &request, "banking-v2").await?;
-        let place = report.path.strip_prefix(&self.root).unwrap_or(&report.path).display().to_string();
-        let output = vec![fetched(&report), format!("PeftModel.from_pretrained(base, './{place}') loads it")];
-        self.tell("Scenario 4: on another machine, byte for byte", "modelkeep pull banking-v2", output);
+    /// A second workspace with a home of its own: nothing that the first one holds helps it.
+    async fn another_machine(&self) -> Result<Context> {
+        let root = self.root.join(ANOTHER);
+        let env = sealed(&Env { cwd: root.clone(), vars: self.env.vars.clone() }, &root);
+        let request = init::Request {
+            dir: Some(root.clone()),
+            remote: Some(self.store.clone()),
+            name: Some(NAME.to_owned()),
+            python: false,
+            account: None,
+        };
+        let options = Options { workspace: None, ..self.options.clone() };
+        init::init(&env, &options, &self.observer, &request).await?;
+        Context::open(env, Options { workspace: Some(root), ..options }, Arc::clone(&self.observer))
+    }
 
+    async fn use_it(&mut self) -> Result<()> {
+        let there = self.another_machine().await?;
+        let request = pull::Request::default();
+        let report = pull::pull(&there, &request, "banking-v2").await?;
+        let place = report.path.strip_prefix(self.root.join(ANOTHER)).unwrap_or(&report.path).display().to_string();
+        let output = vec![fetched(&report), format!("PeftModel.from_pretrained(base, './{place}') loads it")];
+        let command = format!("cd {ANOTHER} && modelkeep pull banking-v2");
+        self.tell("Scenario 4: on another machine, byte for byte", command, output);
+
+        let again = pull::pull(&there, &request, "banking-v2").await?;
         fs::remove_dir_all(&report.path).map_err(|error| failed("removing", &report.path, error))?;
-        let cleared = pull::pull(&self.context()?, &request, "banking-v2").await?;
-        let again = pull::pull(&self.context()?, &request, "banking-v2").await?;
+        let cleared = pull::pull(&there, &request, "banking-v2").await?;
         let output = vec![
-            format!("cleared, it comes back: {}", fetched(&cleared)),
             format!("the next use: {}", fetched(&again)),
+            format!("cleared, it comes back: {}", fetched(&cleared)),
         ];
         self.tell("Scenario 2: instant from here, and back when cleared", "modelkeep pull banking-v2", output);
         Ok(())

@@ -31,7 +31,7 @@ pub async fn deploy(ctx: &Context, model: &str, dry_run: bool) -> Result<Change>
         let models: Vec<_> = former.iter().chain([&id]).collect();
         project::after(ctx, &store, &mut view, &models).await?;
     }
-    Ok(Change { model: id, revision: Some(revision), changed, steps, wrote: Wrote::to(&store, dry_run) })
+    Ok(Change { model: id, place: None, revision: Some(revision), changed, steps, wrote: Wrote::to(&store, dry_run) })
 }
 
 /// Goes back to what was deployed before.
@@ -53,5 +53,5 @@ pub async fn rollback(ctx: &Context, dry_run: bool) -> Result<Change> {
         project::after(ctx, &store, &mut view, &[&current.model, &target.model]).await?;
     }
     let wrote = Wrote::to(&store, dry_run);
-    Ok(Change { model: target.model, revision: Some(target.revision), changed: !dry_run, steps, wrote })
+    Ok(Change { model: target.model, place: None, revision: Some(target.revision), changed: !dry_run, steps, wrote })
 }

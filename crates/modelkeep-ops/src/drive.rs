@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use modelkeep_core::digest::Sha256;
-use modelkeep_core::{Error, Kind, Result};
+use modelkeep_core::{Error, Kind, Result, layout};
 use modelkeep_remote::DriveRemote;
 use modelkeep_remote::drive::auth::{
-    Auth, Command, Credentials, Fixed, Machine, Refresh, Scope, TokenSource, application_default,
+    Auth, Command, Credentials, Fixed, Keyring, Machine, Refresh, Scope, TokenSource, application_default,
 };
 use modelkeep_remote::drive::{Drive, Endpoints, FolderFound, Options, Secret};
 
+use crate::colab;
 use crate::context::{Context, Env};
 use crate::local::{KeptSessions, Local};
 use crate::report::Spent;
@@ -74,18 +75,21 @@ impl OnDrive {
 pub const NARROW: &str = "this login sees only what its own OAuth client made (scope drive.file): not what Colab, rclone \
                           or your own hands put there; to see all: modelkeep login gdrive --scope drive";
 
-/// Where Google is; tests say where else.
+/// Where Google is, or another server that answers as it does.
 pub fn endpoints(env: &Env) -> Endpoints {
-    let mut endpoints = env.testing("MODELKEEP_GDRIVE_ENDPOINT").map_or_else(Endpoints::default, Endpoints::all_at);
-    if let Some(url) = env.testing("MODELKEEP_GDRIVE_TOKEN_ENDPOINT") {
+    let mut endpoints = env.get("MODELKEEP_GDRIVE_ENDPOINT").map_or_else(Endpoints::default, Endpoints::all_at);
+    if let Some(url) = env.get("MODELKEEP_GDRIVE_TOKEN_ENDPOINT") {
         url.clone_into(&mut endpoints.token);
     }
     endpoints
 }
 
-/// The logins of this user.
+/// The logins of this user: secrets in the keyring where there is one (`MODELKEEP_KEYRING=off` says no), or all in the
+/// file, as when the person says which.
 pub fn credentials(env: &Env) -> Result<Credentials> {
-    Ok(Credentials::at(credentials_file(env)?))
+    let off = env.get("MODELKEEP_KEYRING") == Some("off") || env.get("MODELKEEP_CREDENTIALS").is_some();
+    let keyring = if off { None } else { Keyring::find(|name| env.get(name)) };
+    Ok(Credentials::at(credentials_file(env)?).with_keyring(keyring))
 }
 
 /// The file of the logins: `~/.config/modelkeep/credentials.json`, or `MODELKEEP_CREDENTIALS`.
@@ -113,6 +117,13 @@ pub struct Access {
 }
 
 impl Access {
+    /// What the context was opened with, else what the machine has.
+    pub fn of(ctx: &Context, account: Option<&str>) -> Result<Self> {
+        let Some(callback) = &ctx.options.credentials else { return Self::find(&ctx.env, account) };
+        let auth = Auth::new(callback.clone());
+        Ok(Self { auth, account: None, by: "the program that uses modelkeep", narrow: false, token: None })
+    }
+
     /// The first there is of: a token given, a command that prints one, a login, Google's default credentials.
     pub fn find(env: &Env, account: Option<&str>) -> Result<Self> {
         let of = |source: Box<dyn TokenSource>, by| Self {
@@ -160,22 +171,27 @@ impl Access {
 /// Only where the surroundings say that there is one: elsewhere each command would wait for a name that nobody has.
 fn metadata_server(env: &Env, endpoints: &Endpoints) -> Option<String> {
     let usual = || endpoints.metadata.clone();
-    if env.testing("MODELKEEP_GDRIVE_ENDPOINT").is_some() {
+    if env.get("MODELKEEP_GDRIVE_ENDPOINT").is_some() {
         return env.get("GCE_METADATA_HOST").map(|_| usual());
     }
     match env.get("GCE_METADATA_HOST") {
         Some(host) => Some(usual().replace("metadata.google.internal", host)),
-        None => env.get("COLAB_RELEASE_TAG").map(|_| usual()),
+        None => colab::is_here(env).then(usual),
     }
 }
 
 /// How Drive is used here, without what depends on the folder.
 fn options(ctx: &Context) -> Result<Options> {
     let mut options = Options { endpoints: endpoints(&ctx.env), ..Options::default() };
+    options.aside = Some(layout::aside());
+    options.permanent_delete = ctx.settings.permanent_delete;
     options.sessions = Arc::new(KeptSessions::at(state_dir(ctx)?));
     let milliseconds = |name: &str| ctx.env.testing(name).and_then(|text| text.parse().ok()).map(Duration::from_millis);
     if let Some(base) = milliseconds("MODELKEEP_RETRY_BASE_MS") {
         options.retry.base = base;
+    }
+    if let Some(stall) = milliseconds("MODELKEEP_GDRIVE_STALL_MS") {
+        options.stall = stall;
     }
     if let Some(settle) = milliseconds("MODELKEEP_GDRIVE_SETTLE_MS") {
         options.settle = settle;
@@ -203,7 +219,7 @@ pub async fn open(ctx: &Context, address: &Address, folder: &Folder, create: boo
             .hint("leave --offline out, or use another store with --remote"));
     }
     let wanted = address.account.as_deref();
-    let access = Access::find(&ctx.env, wanted.or_else(|| ctx.env.get("MODELKEEP_GDRIVE_ACCOUNT")))?;
+    let access = Access::of(ctx, wanted.or_else(|| ctx.env.get("MODELKEEP_GDRIVE_ACCOUNT")))?;
     let (by, narrow) = (access.by, access.narrow);
     let drive = Drive::new(options(ctx)?, access.auth)?;
     let account = match access.account {
@@ -306,11 +322,13 @@ mod tests {
     }
 
     #[test]
-    fn another_address_of_google_is_for_tests_only() {
+    fn another_server_may_stand_for_google() {
         let mut env = Env::default();
-        env.vars.insert("MODELKEEP_GDRIVE_ENDPOINT".into(), "http://127.0.0.1:1".into());
         assert_eq!(endpoints(&env), Endpoints::default());
-        env.vars.insert("MODELKEEP_TESTING".into(), "1".into());
-        assert_eq!(endpoints(&env).api, "http://127.0.0.1:1/drive/v3");
+        env.vars.insert("MODELKEEP_GDRIVE_ENDPOINT".into(), "http://127.0.0.1:1".into());
+        let at = endpoints(&env);
+        assert_eq!((&*at.api, &*at.token), ("http://127.0.0.1:1/drive/v3", "http://127.0.0.1:1/token"));
+        env.vars.insert("MODELKEEP_GDRIVE_TOKEN_ENDPOINT".into(), "http://127.0.0.1:2/t".into());
+        assert_eq!(endpoints(&env).token, "http://127.0.0.1:2/t");
     }
 }

@@ -62,6 +62,7 @@ pub async fn heal(
         by: damaged.by.clone(),
         facts: damaged.facts.clone(),
         replaces: Some(*txn),
+        filed: model.filed(&damaged),
         ids,
         files,
     };
@@ -79,7 +80,7 @@ pub async fn heal(
 }
 
 fn find(view: &View, model: &ModelId, txn: &Txn) -> Option<(Model, Push)> {
-    let model = view.state.models.get(model)?;
+    let model = view.state.of(model)?;
     let push = model.pushes.iter().find(|push| push.txn == *txn)?;
     Some((model.clone(), push.clone()))
 }

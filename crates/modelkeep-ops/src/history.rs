@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use modelkeep_core::Result;
 use modelkeep_core::event::{Body, Event};
+use modelkeep_core::filed::Place;
 use modelkeep_core::name::ModelId;
+use modelkeep_core::words::count;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -29,8 +31,11 @@ pub struct Item {
     pub by: String,
     /// What kind of event.
     pub kind: String,
-    /// The model it is about.
+    /// The model it is about; the key of what is filed.
     pub model: Option<ModelId>,
+    /// Where it is shown, when it is about what is filed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// What happened, in words.
     pub what: String,
     /// Whether the store itself has it (false: it was written through a mount, and nobody has seen it arrive).
@@ -41,7 +46,7 @@ pub struct Item {
 pub async fn history(ctx: &Context, model: Option<&str>) -> Result<Report> {
     let store = ctx.store().await?;
     let view = log::refresh(ctx, &store).await?;
-    let wanted = model.map(|name| view.state.model(name).map(|model| model.id.clone())).transpose()?;
+    let wanted = model.map(|name| view.state.named_any(name).map(|(model, _)| model.id.clone())).transpose()?;
     let events = log::events(ctx, &store)?;
     let items = events.into_iter().rev().filter(|(name, _)| view.names.contains(name)).map(|(name, event)| {
         let (model, what) = tell(&event);
@@ -51,6 +56,7 @@ pub async fn history(ctx: &Context, model: Option<&str>) -> Result<Report> {
             at: event.at,
             by: event.by.clone(),
             kind: event.body.kind().to_owned(),
+            place: model.as_ref().and_then(|key| view.state.filed.get(key)?.place.clone()),
             model,
             what,
         }
@@ -76,6 +82,7 @@ fn tell(event: &Event) -> (Option<ModelId>, String) {
             };
             (Some(push.model.clone()), format!("{verb} #{} {}", push.number, push.revision.short()))
         }
+        Body::Filed(push) => (Some(push.model.clone()), format!("filed #{} {}", push.number, push.revision.short())),
         Body::Labelled { model, label, revision } => {
             (Some(model.clone()), format!("label `{label}` → {}", revision.short()))
         }
@@ -93,10 +100,15 @@ fn tell(event: &Event) -> (Option<ModelId>, String) {
             let what: Vec<String> = changes.iter().map(|(id, set)| format!("{id}: {}", keys(set))).collect();
             (model, format!("registry edited by hand: {}", what.join("; ")))
         }
-        Body::RegistryAdopted { models, .. } => (None, format!("registry taken in ({} models)", models.len())),
+        Body::RegistryAdopted { models, .. } => {
+            (None, format!("registry taken in ({})", count(models.len() as u64, "model")))
+        }
         Body::Seen(seen) => {
             let model = seen.used.iter().max_by_key(|(_, day)| **day).map(|(model, _)| model.clone());
             (model, format!("used on {}", seen.host))
+        }
+        Body::Maintained { host, tasks } => {
+            (None, format!("upkeep on {host}: {}", tasks.iter().cloned().collect::<Vec<_>>().join(", ")))
         }
         Body::Unknown => (None, "written by a newer version of modelkeep".to_owned()),
     }

@@ -8,6 +8,7 @@ use modelkeep_core::event::{Body, HostKind, Seen};
 use modelkeep_core::name::ModelId;
 use modelkeep_core::{Kind, Result};
 
+use crate::colab;
 use crate::context::{Context, Env, day};
 use crate::log::{self, View};
 use crate::store::Store;
@@ -16,7 +17,7 @@ use crate::store::Store;
 pub fn kind(env: &Env) -> HostKind {
     if env.get("CODESPACES") == Some("true") {
         HostKind::Codespaces
-    } else if env.get("COLAB_RELEASE_TAG").is_some() {
+    } else if colab::is_here(env) {
         HostKind::Colab
     } else {
         HostKind::Other
@@ -24,7 +25,7 @@ pub fn kind(env: &Env) -> HostKind {
 }
 
 /// The name under which it reports. Colab's machines come and go: the newest one speaks for all of a user's.
-fn name(env: &Env) -> String {
+pub(crate) fn name(env: &Env) -> String {
     match kind(env) {
         HostKind::Colab => format!("colab/{}", env.get("MODELKEEP_USER").unwrap_or("me")),
         HostKind::Codespaces | HostKind::Other => env.host_name(),
@@ -34,6 +35,23 @@ fn name(env: &Env) -> String {
 /// Reports that a model was used here; `holds` says whether this machine holds it now (`None`: as before). True: it
 /// was news, and the registry is to be written.
 pub async fn used(ctx: &Context, store: &Store, view: &mut View, model: &ModelId, holds: Option<bool>) -> Result<bool> {
+    tell(ctx, store, view, model, holds, true).await
+}
+
+/// Reports that this machine holds a model no more, if it said that it does. True: the registry is to be written.
+pub async fn gone(ctx: &Context, store: &Store, view: &mut View, model: &ModelId) -> Result<bool> {
+    let held = view.state.hosts.get(&name(&ctx.env)).is_some_and(|seen| seen.holds.contains(model));
+    if held { tell(ctx, store, view, model, Some(false), false).await } else { Ok(false) }
+}
+
+async fn tell(
+    ctx: &Context,
+    store: &Store,
+    view: &mut View,
+    model: &ModelId,
+    holds: Option<bool>,
+    now: bool,
+) -> Result<bool> {
     if ctx.options.unreported {
         return Ok(false);
     }
@@ -46,7 +64,9 @@ pub async fn used(ctx: &Context, store: &Store, view: &mut View, model: &ModelId
         Some(false) => drop(held.remove(model)),
         None => {}
     }
-    used.insert(model.clone(), day(ctx.now()));
+    if now {
+        used.insert(model.clone(), day(ctx.now()));
+    }
     let seen = Seen { host, host_kind: kind(&ctx.env), holds: held, used };
     if before == Some(&seen) {
         return Ok(false);

@@ -14,6 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::context::{Context, Env, Observer, Options};
+use crate::git::Git;
+use crate::gitignore;
 use crate::pins::replace_file;
 use crate::remotes::{setting_of, write_remote};
 use crate::report::Spent;
@@ -50,6 +52,8 @@ pub struct Report {
     pub remote_id: Option<String>,
     /// Files and folders that were made or changed.
     pub created: Vec<String>,
+    /// Commands that are worth a thought next: what keeps models out of git, and upkeep that runs by itself.
+    pub offers: Vec<String>,
     /// Folders under `models/` on the remote that nobody has told the registry of.
     pub adoptable: u64,
     /// Whether the store is the simulation.
@@ -69,27 +73,6 @@ pub struct Report {
 const FOLDERS: [&str; 6] = ["models/base", "models/cache", "src", "data", "notebooks", "requirements"];
 const KEPT: [&str; 2] = ["models/.gitkeep", "models/base/.gitkeep"];
 
-const IGNORE_BEGIN: &str = "# >>> modelkeep";
-const IGNORE_END: &str = "# <<< modelkeep";
-/// What git must not see; everything outside the markers is the user's.
-const IGNORE: &str = "\
-# >>> modelkeep: models stay out of git (modelkeep keeps this block up to date)
-/models/*
-!/models/.gitkeep
-!/models/base/
-/models/base/*
-!/models/base/.gitkeep
-/.modelkeep/
-*.safetensors
-*.gguf
-*.ckpt
-*.pt
-*.pth
-pytorch_model*.bin
-adapter_model.bin
-# <<< modelkeep
-";
-
 /// Makes a workspace, and the tree on the remote when one is given.
 pub async fn init(env: &Env, options: &Options, observer: &Arc<dyn Observer>, request: &Request) -> Result<Report> {
     let root = match &request.dir {
@@ -101,7 +84,9 @@ pub async fn init(env: &Env, options: &Options, observer: &Arc<dyn Observer>, re
     fs::create_dir_all(&root).map_err(|error| failed("creating", &root, error))?;
     make_settings(&root, request.name.as_deref(), &mut created)?;
     make_folders(&root, &mut created)?;
-    make_ignore(&root, &mut created)?;
+    if gitignore::keep_block(&root)? {
+        created.push(gitignore::FILE.to_owned());
+    }
     if let Some(file) = python {
         make_python(&root, &file, &mut created)?;
     }
@@ -110,10 +95,11 @@ pub async fn init(env: &Env, options: &Options, observer: &Arc<dyn Observer>, re
     // A path given on the command line is seen from where it was typed.
     let ctx = Context::open(env.clone(), options, Arc::clone(observer))?;
     let mut report = Report {
-        workspace: root,
+        workspace: root.clone(),
         name: ctx.settings.name.clone(),
         remote: None,
         remote_id: None,
+        offers: offers(env, &root, &created),
         created,
         adoptable: 0,
         simulated: false,
@@ -138,7 +124,10 @@ pub async fn init(env: &Env, options: &Options, observer: &Arc<dyn Observer>, re
             write_remote(document, DEFAULT_NAME, &setting);
             Ok(())
         })?;
-        report.created.push(format!("{SETTINGS_FILE} (remote {url})"));
+        // A file that was made just now is named once.
+        if !report.created.iter().any(|made| made == SETTINGS_FILE) {
+            report.created.push(format!("{SETTINGS_FILE} (remote {url})"));
+        }
     }
     report.adoptable = count_adoptable(&*opened.remote).await?;
     report.simulated = opened.remote.capabilities().simulated;
@@ -149,6 +138,17 @@ pub async fn init(env: &Env, options: &Options, observer: &Arc<dyn Observer>, re
     report.remote = Some(url);
     report.remote_id = Some(format.remote_id);
     Ok(report)
+}
+
+/// What looks after a workspace from now on; nothing when it was there before.
+fn offers(env: &Env, root: &Path, created: &[String]) -> Vec<String> {
+    if created.is_empty() {
+        return Vec::new();
+    }
+    // One that cannot be read is told of by the command itself.
+    let in_git = Git::find(env, root).ok().flatten().is_some();
+    let guard = in_git.then_some("modelkeep guard install");
+    guard.into_iter().chain(["modelkeep maintain schedule"]).map(str::to_owned).collect()
 }
 
 /// Fails, before anything is made, when the workspace belongs to another tree than the one that is given.
@@ -232,38 +232,6 @@ fn make_folders(root: &Path, created: &mut Vec<String>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Keeps our block between its markers; every other line stays as it is.
-fn make_ignore(root: &Path, created: &mut Vec<String>) -> Result<()> {
-    let file = root.join(".gitignore");
-    let before = match fs::read_to_string(&file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(failed("reading", &file, error)),
-    };
-    let after = with_block(&before);
-    if after != before {
-        replace_file(&file, after.as_bytes())?;
-        created.push(".gitignore".to_owned());
-    }
-    Ok(())
-}
-
-fn with_block(before: &str) -> String {
-    let begin = before.find(IGNORE_BEGIN);
-    let end = before.find(IGNORE_END).map(|at| at + before[at..].find('\n').map_or(before.len() - at, |n| n + 1));
-    match (begin, end) {
-        (Some(begin), Some(end)) if begin < end => format!("{}{IGNORE}{}", &before[..begin], &before[end..]),
-        _ => {
-            let gap = match before {
-                "" => "",
-                text if text.ends_with('\n') => "\n",
-                _ => "\n\n",
-            };
-            format!("{before}{gap}{IGNORE}")
-        }
-    }
 }
 
 /// The module that makes `from src.cloud import GoogleDriveManager` work.
@@ -379,20 +347,4 @@ async fn count_adoptable(remote: &dyn Remote) -> Result<u64> {
         }
     }
     Ok(count)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_ignore_block_never_disturbs_the_rest() {
-        let first = with_block("node_modules/\n");
-        assert!(first.starts_with("node_modules/\n\n# >>> modelkeep"));
-        assert_eq!(with_block(&first), first);
-        let edited = first.replace("*.ckpt\n", "") + "dist/\n";
-        let again = with_block(&edited);
-        assert!(again.contains("*.ckpt\n") && again.ends_with("dist/\n") && again.starts_with("node_modules/"));
-        assert_eq!(with_block(""), IGNORE);
-    }
 }

@@ -31,7 +31,7 @@ pub async fn add(ctx: &Context, model: &str, label: &str, dry_run: bool) -> Resu
         log::append(ctx, &store, &mut view, Body::Labelled { model: id.clone(), label, revision }).await?;
         project::after(ctx, &store, &mut view, &[&id]).await?;
     }
-    Ok(Change { model: id, revision: Some(revision), changed, steps, wrote: Wrote::to(&store, dry_run) })
+    Ok(Change { model: id, place: None, revision: Some(revision), changed, steps, wrote: Wrote::to(&store, dry_run) })
 }
 
 /// Takes a label away; the revision stays.
@@ -50,7 +50,14 @@ pub async fn remove(ctx: &Context, model: &str, label: &str, dry_run: bool) -> R
         log::append(ctx, &store, &mut view, Body::Unlabelled { model: id.clone(), label }).await?;
         project::after(ctx, &store, &mut view, &[&id]).await?;
     }
-    Ok(Change { model: id, revision: Some(revision), changed: !dry_run, steps, wrote: Wrote::to(&store, dry_run) })
+    Ok(Change {
+        model: id,
+        place: None,
+        revision: Some(revision),
+        changed: !dry_run,
+        steps,
+        wrote: Wrote::to(&store, dry_run),
+    })
 }
 
 fn refuse_latest(label: &str) -> Result<()> {

@@ -27,6 +27,21 @@ pub struct Given {
     pub metrics: Vec<String>,
     /// `--metrics-file`: its name and content.
     pub metrics_file: Option<(String, Vec<u8>)>,
+    /// Where a base model was just taken from.
+    pub origin: Option<Origin>,
+    /// The commit of the base model that was trained on, which adapters seldom say themselves.
+    pub base_commit: Option<String>,
+}
+
+/// Where a base model was taken from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The Hub repository.
+    pub repo: String,
+    /// The commit.
+    pub commit: String,
+    /// What the card says of the licence.
+    pub license: Option<String>,
 }
 
 /// What was learnt.
@@ -96,6 +111,13 @@ impl Material {
     }
 }
 
+impl Material {
+    /// What an adapter says of itself.
+    pub fn adapter(&self) -> Option<Adapter> {
+        adapter::FILES.iter().find_map(|name| Adapter::parse(self.json.get(name)?).ok())
+    }
+}
+
 /// The length of a safetensors file's header, with the eight bytes that say so; what is no header is read as far.
 pub fn header_end(first: &[u8]) -> u64 {
     first.first_chunk::<8>().and_then(|first| tensors::header_len(*first).ok()).map_or(8, |length| 8 + length)
@@ -154,7 +176,10 @@ pub fn learn(material: Material, given: &Given) -> Result<Learnt> {
         ));
     }
     let base_model = given.base.clone().or_else(|| adapter.as_ref()?.base_model_name_or_path.clone());
+    let said = adapter.as_ref().and_then(|adapter| adapter.revision.clone());
+    let base_revision = given.base_commit.clone().or(said);
     if given.base.is_none()
+        && base_revision.is_none()
         && let Some(base) = &base_model
         && adapter.as_ref().is_some_and(Adapter::lacks_revision)
     {
@@ -164,9 +189,18 @@ pub fn learn(material: Material, given: &Given) -> Result<Learnt> {
     let facts = Facts {
         model_type: Some(model_type.to_string()),
         base_model,
-        base_revision: adapter.as_ref().and_then(|adapter| adapter.revision.clone()),
-        source: json.get("config.json").and_then(|bytes| source_of(bytes)),
-        training_date: date::training_date(dated).or_else(|| newest_weights(&files)),
+        base_revision,
+        source: given
+            .origin
+            .as_ref()
+            .map(|origin| origin.repo.clone())
+            .or_else(|| json.get("config.json").and_then(|bytes| source_of(bytes))),
+        source_commit: given.origin.as_ref().map(|origin| origin.commit.clone()),
+        license: given.origin.as_ref().and_then(|origin| origin.license.clone()),
+        training_date: date::training_date(dated).or_else(|| {
+            // Of what was just taken from the Hub the files' times say when that was.
+            if given.origin.is_none() { newest_weights(&files) } else { None }
+        }),
         metrics: merged.metrics.iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         adapter,
         tensors,

@@ -71,6 +71,8 @@ pub struct Begun {
     pub source: PathBuf,
     /// Whether its folder was about to be moved to where committed pushes are.
     pub moving: bool,
+    /// On which machine, by which database: these notes may be a copy.
+    pub place: String,
 }
 
 const SCHEMA: &str = "
@@ -82,11 +84,12 @@ const SCHEMA: &str = "
         remote TEXT, name TEXT, bytes BLOB NOT NULL, UNIQUE (remote, name));
     CREATE TABLE IF NOT EXISTS notes (
         remote TEXT, key TEXT, value BLOB NOT NULL, PRIMARY KEY (remote, key)) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS begun (txn TEXT PRIMARY KEY, remote TEXT, model TEXT, source TEXT, moving INTEGER);
+    CREATE TABLE IF NOT EXISTS begun (
+        txn TEXT PRIMARY KEY, remote TEXT, model TEXT, source TEXT, moving INTEGER, place TEXT);
     CREATE TABLE IF NOT EXISTS pulled (
         destination TEXT, path TEXT, sha256 BLOB NOT NULL, PRIMARY KEY (destination, path)) WITHOUT ROWID;
 ";
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 fn failed(error: rusqlite::Error) -> Error {
     Error::local("the local cache (.modelkeep/local.db) cannot be used")
@@ -94,14 +97,14 @@ fn failed(error: rusqlite::Error) -> Error {
         .hint("delete .modelkeep/ and run it again; nothing is lost")
 }
 
-/// A new database is nobody else's to read, and with it what SQLite puts beside it: it may hold upload sessions.
-fn private(file: &Path) {
+/// A new database is nobody else's to read, and with it what SQLite puts beside it: it may hold upload sessions. One
+/// that may not be written says so here, better than SQLite would.
+fn private(file: &Path) -> Result<()> {
     let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
+    options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    // One that is there stays; one that cannot be made is SQLite's to say.
-    let _ = options.open(file);
+    options.open(file).map(drop).map_err(|error| modelkeep_remote::folder::failed("opening", file, error))
 }
 
 impl Local {
@@ -113,8 +116,8 @@ impl Local {
             let _ = fs::write(ignore, "*\n");
         }
         let file = folder.join("local.db");
+        private(&file)?;
         let open = || -> rusqlite::Result<Connection> {
-            private(&file);
             let connection = Connection::open(&file)?;
             connection.busy_timeout(Duration::from_secs(10))?;
             // A cache that can be made anew needs no flushes, only no tearing.
@@ -142,6 +145,7 @@ impl Local {
                 for name in ["local.db", "local.db-wal", "local.db-shm"] {
                     let _ = fs::remove_file(folder.join(name));
                 }
+                private(&file)?;
                 open().map_err(failed)?
             }
         };
@@ -153,6 +157,16 @@ impl Local {
         let connection = Connection::open_in_memory().map_err(failed)?;
         connection.execute_batch(SCHEMA).map_err(failed)?;
         Ok(Self { connection: Mutex::new(connection), folder: folder.to_owned() })
+    }
+
+    /// Which database on which machine this is: another one for a copy of it.
+    pub fn place(&self, host: &str) -> String {
+        let file = self.folder.join("local.db");
+        #[cfg(unix)]
+        let number = fs::metadata(&file).map(|found| std::os::unix::fs::MetadataExt::ino(&found)).unwrap_or_default();
+        #[cfg(not(unix))]
+        let number = 0;
+        format!("{host} {number} {}", file.display())
     }
 
     /// The folder it is in, for files of its own beside.
@@ -320,6 +334,19 @@ impl Local {
         query.query_row([remote, key], |row| row.get(0)).optional().map_err(failed)
     }
 
+    /// The small things whose keys begin so, by the rest of their keys.
+    pub fn all(&self, remote: &str, prefix: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        let connection = self.connection();
+        let mut query = connection
+            .prepare_cached(
+                "SELECT substr(key, length(?2) + 1), value FROM notes
+                 WHERE remote = ?1 AND substr(key, 1, length(?2)) = ?2",
+            )
+            .map_err(failed)?;
+        let rows = query.query_map([remote, prefix], |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(failed)
+    }
+
     /// Keeps a small thing under a key.
     pub fn put(&self, remote: &str, key: &str, value: &[u8]) -> Result<()> {
         self.connection()
@@ -332,13 +359,14 @@ impl Local {
     pub fn begin_push(&self, remote: &str, begun: &Begun) -> Result<()> {
         self.connection()
             .execute(
-                "INSERT OR REPLACE INTO begun VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT OR REPLACE INTO begun VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 params![
                     begun.txn.to_string(),
                     remote,
                     begun.model.as_str(),
                     begun.source.to_string_lossy(),
-                    begun.moving
+                    begun.moving,
+                    begun.place
                 ],
             )
             .map(drop)
@@ -356,19 +384,19 @@ impl Local {
         let connection = self.connection();
         let mut query = connection
             .prepare_cached(
-                "SELECT txn, moving FROM begun WHERE remote = ?1 AND model = ?2 AND source = ?3 ORDER BY rowid",
+                "SELECT txn, moving, place FROM begun WHERE remote = ?1 AND model = ?2 AND source = ?3 ORDER BY rowid",
             )
             .map_err(failed)?;
         let rows = query
             .query_map(params![remote, model.as_str(), source.to_string_lossy()], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?))
+                Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?, row.get::<_, String>(2)?))
             })
             .map_err(failed)?;
-        let rows: Vec<(String, bool)> = rows.collect::<rusqlite::Result<_>>().map_err(failed)?;
+        let rows: Vec<(String, bool, String)> = rows.collect::<rusqlite::Result<_>>().map_err(failed)?;
         Ok(rows
             .into_iter()
-            .filter_map(|(txn, moving)| {
-                Some(Begun { txn: txn.parse().ok()?, model: model.clone(), source: source.to_owned(), moving })
+            .filter_map(|(txn, moving, place)| {
+                Some(Begun { txn: txn.parse().ok()?, model: model.clone(), source: source.to_owned(), moving, place })
             })
             .collect())
     }
@@ -389,6 +417,14 @@ impl Local {
             })
             .map_err(failed)?;
         rows.collect::<rusqlite::Result<_>>().map_err(failed)
+    }
+
+    /// Every destination that a pull wrote to.
+    pub fn pulled_places(&self) -> Result<Vec<PathBuf>> {
+        let connection = self.connection();
+        let mut query = connection.prepare_cached("SELECT DISTINCT destination FROM pulled").map_err(failed)?;
+        let rows = query.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
+        rows.map(|place| place.map(PathBuf::from)).collect::<rusqlite::Result<_>>().map_err(failed)
     }
 
     /// Adds to what pulls wrote at a destination; with `only`, that is all there is now.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use modelkeep_core::digest::Sha256;
 use modelkeep_core::event::{Body, Clock, Event, EventName, MAX_INLINE_EVENT};
 use modelkeep_core::manifest::{FORMAT, Marker};
@@ -81,7 +81,7 @@ const SNAPSHOT_AFTER: usize = 200;
 /// So many events to read one by one, and a snapshot is looked for first.
 const WORTH_A_SNAPSHOT: usize = 16;
 const LARGEST_EVENT: u64 = 64 << 20;
-const FOLDED: &str = "folded";
+const FOLDED: &str = "folded-2";
 const COVERED: &str = "covered";
 const PENDING: &str = "pending";
 /// A writer further than this from the store's time uses the store's.
@@ -107,7 +107,7 @@ impl View {
 
     /// Whether a push is in the log.
     pub fn has_txn(&self, txn: &modelkeep_core::digest::Txn) -> bool {
-        self.state.models.values().any(|model| model.pushes.iter().any(|push| push.txn == *txn))
+        self.state.push(txn).is_some()
     }
 }
 
@@ -321,11 +321,15 @@ pub struct Prepared {
     bytes: Bytes,
 }
 
+/// The time that events are written with: this machine's, or the store's where they are more than a day apart.
+pub async fn time(ctx: &Context, store: &Store) -> Result<Timestamp> {
+    let (here, there) = (ctx.now(), store.remote.now().await?);
+    Ok(if here.duration_since(there).abs() > DAY { there } else { here })
+}
+
 /// Names an event, so that what must lie shortly before its writing can.
 pub async fn prepare(ctx: &Context, store: &Store, view: &View, body: Body) -> Result<Prepared> {
-    let here = ctx.now();
-    let there = store.remote.now().await?;
-    let at = if here.duration_since(there).abs() > DAY { there } else { here };
+    let at = time(ctx, store).await?;
     let event = Event { format: FORMAT, at, by: ctx.env.who(), parents: view.heads.clone(), body };
     let bytes = Bytes::from(event.to_bytes());
     let name = EventName::new(view.clock().next(at), ctx.writer, &bytes);

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::context::{Context, Env};
-use crate::drive::{Access, credentials, credentials_file, endpoints};
+use crate::drive::{Access, credentials, endpoints};
 use crate::store::{Address, Location};
 
 /// A login that was made.
@@ -24,7 +24,7 @@ pub struct Report {
     pub scope: String,
     /// By which OAuth client.
     pub client_id: String,
-    /// The file that it is kept in, for this user alone.
+    /// Where it is kept, for this user alone: a file, or the keyring.
     pub kept_in: String,
 }
 
@@ -94,7 +94,8 @@ pub fn known_client(env: &Env, account: Option<&str>) -> Result<Option<OAuthClie
         Some(account) => known.iter().any(|known| known == account),
         None => known.len() == 1,
     };
-    if there { Ok(Some(credentials.login(account)?.1.client)) } else { Ok(None) }
+    // One whose secrets cannot be had any more is made anew, from the file.
+    Ok(if there { credentials.login(account).ok().map(|(_, login)| login.client) } else { None })
 }
 
 /// Proves what was granted with a call to Drive, and keeps it.
@@ -121,8 +122,10 @@ pub async fn keep(env: &Env, client: OAuthClient, granted: Granted, account: Opt
     let client_id = client.client_id.clone();
     let scope = short(&granted.scope);
     let login = Login { client, refresh_token, scope: granted.scope, since: Timestamp::now() };
-    credentials(env)?.keep(&found, login)?;
-    Ok(Report { account: found, scope, client_id, kept_in: credentials_file(env)?.display().to_string() })
+    let credentials = credentials(env)?;
+    credentials.keep(&found, login)?;
+    let kept_in = credentials.place(&found)?;
+    Ok(Report { account: found, scope, client_id, kept_in })
 }
 
 /// Every login, and what a command here would use.
@@ -130,14 +133,20 @@ pub async fn whoami(ctx: &Context) -> Result<Who> {
     let credentials = credentials(&ctx.env)?;
     let mut logins = Vec::new();
     for account in credentials.accounts()? {
-        let (account, login) = credentials.login(Some(&account))?;
+        let (account, login) = match credentials.login(Some(&account)) {
+            Ok(login) => login,
+            Err(error) => {
+                ctx.warn(error.full_message());
+                continue;
+            }
+        };
         let (scope, client_id) = (short(&login.scope), login.client.client_id);
         logins.push(Known { account, scope, client_id, since: login.since });
     }
     let wanted = Address::resolve(ctx).ok().filter(|address| matches!(address.location, Location::Drive(_)));
     let wanted = wanted.and_then(|address| address.account);
     let wanted = wanted.as_deref().or_else(|| ctx.env.get("MODELKEEP_GDRIVE_ACCOUNT"));
-    let access = match Access::find(&ctx.env, wanted) {
+    let access = match Access::of(ctx, wanted) {
         Ok(access) => access,
         // Nobody, or nobody that was meant: said below the list of those who are.
         Err(error) if error.kind() == Kind::Auth && !logins.is_empty() => {
@@ -158,14 +167,17 @@ pub async fn whoami(ctx: &Context) -> Result<Who> {
 /// Gives a login back to Google and forgets it; without an account the only one there is.
 pub async fn logout(ctx: &Context, account: Option<&str>) -> Result<Gone> {
     let credentials = credentials(&ctx.env)?;
-    let (account, login) = credentials.login(account).map_err(|error| match error.kind() {
-        Kind::Auth => error.hint("modelkeep whoami, then modelkeep logout --account E-MAIL"),
-        _ => error,
-    })?;
-    let asked = if ctx.options.offline {
-        Err(Error::new(Kind::Unavailable, "not asked"))
-    } else {
-        revoke(&endpoints(&ctx.env).revoke, &login.refresh_token).await
+    let known = credentials.accounts()?;
+    let found = credentials.login(account);
+    let (account, asked) = match (found, account) {
+        (Ok((account, _)), _) if ctx.options.offline => (account, Err(Error::new(Kind::Unavailable, "not asked"))),
+        (Ok((account, login)), _) => (account, revoke(&endpoints(&ctx.env).revoke, &login.refresh_token).await),
+        // Its secrets cannot be had any more: it is forgotten all the same.
+        (Err(error), Some(account)) if known.iter().any(|known| known == account) => (account.to_owned(), Err(error)),
+        (Err(error), _) if error.kind() == Kind::Auth => {
+            return Err(error.hint("modelkeep whoami, then modelkeep logout --account E-MAIL"));
+        }
+        (Err(error), _) => return Err(error),
     };
     credentials.forget(&account)?;
     if asked.is_err() {

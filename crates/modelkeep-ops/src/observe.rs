@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ignore::overrides::OverrideBuilder;
 use modelkeep_core::digest::Sha256;
@@ -12,10 +12,9 @@ use modelkeep_core::layout::{MARKER, METADATA};
 use modelkeep_core::path::{ContentPath, collisions};
 use modelkeep_core::registry::docs;
 use modelkeep_core::{Error, Result};
-use modelkeep_remote::PARTIAL_PREFIX;
 use modelkeep_remote::folder::failed;
+use modelkeep_remote::{Meter, PARTIAL_PREFIX};
 
-use crate::context::Context;
 use crate::local::{Local, Stat};
 
 /// A file to push.
@@ -68,6 +67,8 @@ impl Filter {
 
 /// Ignore rules for pushes, in the format of `.gitignore`.
 const IGNORE_FILE: &str = ".modelkeepignore";
+/// Where a training's callback holds checkpoints that are still to be stored: `python/modelkeep/integrations`.
+const UNSENT: &str = ".modelkeep-unsent";
 /// A walk waits for the kernel, not for the disk; more threads than this only wait for each other.
 const THREADS: usize = 4;
 /// So many names are listed in an error.
@@ -189,6 +190,7 @@ fn is_ours(below: &str, local: &Path) -> bool {
     let name = below.rsplit('/').next().unwrap_or(below);
     below == MARKER
         || name.starts_with(PARTIAL_PREFIX)
+        || below.split('/').any(|part| part == UNSENT)
         || (below == METADATA && fs::read(local).is_ok_and(|bytes| docs::is_our_metadata(&bytes)))
 }
 
@@ -230,7 +232,8 @@ fn walk(root: &Path, filter: &Filter) -> Result<Found> {
         })
     });
     if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(Error::local(format!("{} cannot be walked", root.display())).because(error));
+        let error = error.into_io_error().unwrap_or_else(|| std::io::ErrorKind::Other.into());
+        return Err(modelkeep_remote::folder::failed("reading", root, error));
     }
     let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     found.filled.remove(Path::new(""));
@@ -239,8 +242,8 @@ fn walk(root: &Path, filter: &Filter) -> Result<Found> {
 }
 
 /// The digest of a file by reading it; an error when it changes meanwhile.
-pub async fn hash(ctx: &Context, file: &LocalFile) -> Result<Sha256> {
-    let (file, meter) = (file.clone(), ctx.meter());
+pub async fn hash(file: &LocalFile, meter: Arc<dyn Meter>) -> Result<Sha256> {
+    let file = file.clone();
     blocking(move || {
         let mut open = fs::File::open(&file.local).map_err(|error| failed("reading", &file.local, error))?;
         let (_, sha256) = modelkeep_remote::folder::copy::hash(&mut open, &file.local, &*meter)?;

@@ -6,22 +6,30 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use modelkeep_core::digest::RevisionId;
-use modelkeep_core::name::{ModelId, ModelRef};
+use modelkeep_core::filed::{Place, Shape};
+use modelkeep_core::name::{ModelId, ModelRef, Selector};
 use modelkeep_core::pins::{Pin, Pins};
+use modelkeep_core::registry::{Model, Push};
 use modelkeep_core::{Error, Kind, Result};
 use modelkeep_remote::folder::failed;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::context::Context;
+use crate::file::{self, local_path};
+use crate::placement::{self, slashed};
+use crate::store::Store;
 use crate::workspace::{LOCK_FILE, Workspace};
 use crate::{log, pull, tree};
 
 /// What `use` and `unuse` did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Report {
-    /// The model.
+    /// The model; the key of what is filed.
     pub model: ModelId,
+    /// Where it is shown on the store, when it is no model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// The revision that is (or was) pinned.
     pub revision: RevisionId,
     /// What it was asked for as.
@@ -32,6 +40,13 @@ pub struct Report {
     pub pinned: bool,
     /// Whether the lock file was changed.
     pub changed: bool,
+}
+
+impl Report {
+    /// How people call what it is about: the model's id, or the place on the store.
+    pub fn name(&self) -> &str {
+        self.place.as_ref().map_or_else(|| self.model.as_str(), Place::as_str)
+    }
 }
 
 const FORMAT: u32 = 1;
@@ -58,7 +73,15 @@ pub fn read(workspace: &Workspace) -> Result<Pins> {
 /// The revisions that are pinned here; none without a workspace.
 pub fn pinned(ctx: &Context) -> Result<BTreeSet<RevisionId>> {
     let Some(workspace) = &ctx.workspace else { return Ok(BTreeSet::new()) };
-    Ok(read(workspace)?.models.values().map(|pin| pin.revision).collect())
+    let pins = read(workspace)?;
+    Ok(pins.models.values().chain(pins.files.values()).map(|pin| pin.revision).collect())
+}
+
+/// Whether a pin stands for what is at this path below the workspace.
+pub(crate) fn is_pinned_path(ctx: &Context, path: &str) -> Result<bool> {
+    let Some(workspace) = &ctx.workspace else { return Ok(false) };
+    let pins = read(workspace)?;
+    Ok(pins.models.values().chain(pins.files.values()).any(|pin| pin.path == path))
 }
 
 fn write(workspace: &Workspace, pins: &Pins) -> Result<()> {
@@ -85,54 +108,128 @@ pub(crate) fn replace_file(file: &std::path::Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// Pins `MODEL[@REV]`.
-pub async fn pin(ctx: &Context, model: &str) -> Result<Report> {
+/// Pins `MODEL[@REV]`, or what is filed: by its place, or by the path where it is here.
+pub async fn pin(ctx: &Context, name: &str) -> Result<Report> {
     let workspace = ctx.workspace()?.clone();
-    let reference: ModelRef = model.parse().map_err(|error: Error| {
-        if workspace.root.join(model).exists() {
-            Error::usage(format!("`{model}` is a path; data sets are pinned once they are stored"))
-                .hint("modelkeep push PATH MODEL, then modelkeep use MODEL")
-        } else {
-            error
-        }
-    })?;
     let store = ctx.store().await?;
     let view = log::refresh(ctx, &store).await?;
-    let (model, push) = view.state.resolve(&reference)?;
-    let files = tree::manifest(ctx, &store, model, push).await?.files().to_vec();
-    let requested = reference.selector.to_string();
-    let path = format!("models/{}/{requested}", model.id);
+    let here = here(ctx, &workspace, name);
+    let reference = name.parse::<ModelRef>();
+    let is_file = here.is_some() || name.contains('/') || reference.is_err();
+    let (kept, push, requested, path) = match (&here, reference) {
+        (_, Ok(reference)) if !is_file || view.state.model(&reference.model).is_ok() => {
+            let (model, push) = view.state.resolve(&reference)?;
+            let requested = reference.selector.to_string();
+            let path = format!("models/{}/{requested}", model.id);
+            (model, push, requested, path)
+        }
+        _ => {
+            let (item, selector) = filed(ctx, &view, name, here.as_deref())?;
+            let push = match &here {
+                Some(path) => of_content(ctx, &store, item, &workspace.root.join(path)).await?,
+                None => None,
+            };
+            let push = push.map_or_else(|| item.choose(&selector), Ok)?;
+            let place = item.place.as_ref().ok_or_else(|| Error::internal("what is filed has a place"))?;
+            let path = here.clone().unwrap_or_else(|| slashed(&local_path(place, push.shape.unwrap_or(Shape::File))));
+            (item, push, selector.to_string(), path)
+        }
+    };
+    let files = tree::manifest(ctx, &store, kept, push).await?.files().to_vec();
     let pin = Pin { revision: push.revision, requested: requested.clone(), path: path.clone(), files };
     let mut pins = read(&workspace)?;
-    if let Some(remote) = pins.remote.as_ref().filter(|remote| *remote != store.id() && !pins.models.is_empty()) {
+    let any = !pins.models.is_empty() || !pins.files.is_empty();
+    if let Some(remote) = pins.remote.as_ref().filter(|remote| *remote != store.id() && any) {
         return Err(Error::new(
             Kind::Auth,
-            format!("{LOCK_FILE} pins models of tree {remote}, and this remote is tree {}", store.id()),
+            format!("{LOCK_FILE} pins content of tree {remote}, and this remote is tree {}", store.id()),
         )
         .hint("modelkeep remote list"));
     }
-    let changed = pins.models.get(&model.id) != Some(&pin);
     pins.version = FORMAT;
     pins.remote = Some(store.id().to_owned());
-    pins.models.insert(model.id.clone(), pin);
+    let before = match &kept.place {
+        Some(place) => pins.files.insert(place.clone(), pin.clone()),
+        None => pins.models.insert(kept.id.clone(), pin.clone()),
+    };
+    let changed = before.as_ref() != Some(&pin);
     if changed {
         write(&workspace, &pins)?;
     }
-    Ok(Report { model: model.id.clone(), revision: push.revision, requested, path, pinned: true, changed })
+    let (model, place, revision) = (kept.id.clone(), kept.place.clone(), push.revision);
+    Ok(Report { model, place, revision, requested, path, pinned: true, changed })
+}
+
+/// The path below the workspace of something that is here; a model's id may be called as a file is.
+fn here(ctx: &Context, workspace: &Workspace, name: &str) -> Option<String> {
+    let path = ctx.absolute(std::path::Path::new(name)).canonicalize().ok()?;
+    let root = workspace.root.canonicalize().unwrap_or_else(|_| workspace.root.clone());
+    Some(slashed(path.strip_prefix(root).ok()?)).filter(|below| !below.is_empty())
+}
+
+/// What is filed under that name, or as that path.
+fn filed<'a>(ctx: &Context, view: &'a log::View, name: &str, here: Option<&str>) -> Result<(&'a Model, Selector)> {
+    let named = view.state.filed(name);
+    let Some(here) = here.filter(|_| named.is_err()) else { return named };
+    let at_path = view.state.filed.values().filter(|item| item.latest().is_some()).find(|item| {
+        let shape = item.latest().and_then(|push| push.shape).unwrap_or(Shape::File);
+        item.place.as_ref().is_some_and(|place| slashed(&local_path(place, shape)) == here)
+    });
+    if let Some(item) = at_path {
+        return Ok((item, Selector::Latest));
+    }
+    let (verdict, _) = placement::judge(ctx, std::path::Path::new(name))?;
+    let last = here.rsplit('/').next().unwrap_or(here);
+    let by_rules = verdict.to.and_then(|to| view.state.filed(&format!("{to}/{last}")).ok());
+    by_rules.ok_or_else(|| {
+        Error::not_found(format!("`{name}` is a path, and is not on the store yet"))
+            .hint(format!("modelkeep file push {name}, then modelkeep use {name}"))
+    })
+}
+
+/// The push that has the content of the file that is here.
+async fn of_content<'a>(
+    ctx: &Context,
+    store: &Store,
+    item: &'a Model,
+    path: &std::path::Path,
+) -> Result<Option<&'a Push>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut open = fs::File::open(path).map_err(|error| failed("reading", path, error))?;
+    let (_, digest) = modelkeep_remote::folder::copy::hash(&mut open, path, &*ctx.meter())?;
+    for push in item.pushes.iter().rev().filter(|push| push.removed.is_none()) {
+        let manifest = tree::manifest(ctx, store, item, push).await?;
+        if manifest.files().len() == 1 && manifest.files()[0].sha256 == digest {
+            return Ok(Some(push));
+        }
+    }
+    ctx.warn(format!("{} is not what is on the store; the newest there is pinned", path.display()));
+    Ok(None)
 }
 
 /// Takes a pin away. The files stay.
-pub fn unpin(ctx: &Context, model: &str) -> Result<Report> {
+pub fn unpin(ctx: &Context, name: &str) -> Result<Report> {
     let workspace = ctx.workspace()?;
     let mut pins = read(workspace)?;
-    let id: ModelId = model.split('@').next().unwrap_or(model).parse()?;
-    let pin = pins
-        .models
-        .remove(&id)
-        .ok_or_else(|| Error::not_found(format!("`{id}` is not pinned in {LOCK_FILE}")).hint("modelkeep list"))?;
+    let id = name.split('@').next().unwrap_or(name);
+    let below = here(ctx, workspace, name);
+    let place = pins.files.iter().find(|(place, pin)| {
+        place.as_str() == id || place.name() == id || pin.path == id || Some(&pin.path) == below.as_ref()
+    });
+    let place = place.map(|(place, _)| place.clone());
+    let of_place = place.as_ref().map(|place| Ok::<_, Error>((place.key()?, pins.files.remove(place))));
+    let (model, pin) = match of_place.transpose()? {
+        Some(found) => found,
+        None => id.parse::<ModelId>().map(|id| (id.clone(), pins.models.remove(&id)))?,
+    };
+    let pin =
+        pin.ok_or_else(|| Error::not_found(format!("`{id}` is not pinned in {LOCK_FILE}")).hint("modelkeep list"))?;
     write(workspace, &pins)?;
     Ok(Report {
-        model: id,
+        model,
+        place,
         revision: pin.revision,
         requested: pin.requested,
         path: pin.path,
@@ -142,17 +239,19 @@ pub fn unpin(ctx: &Context, model: &str) -> Result<Report> {
 }
 
 /// What pulling the whole lock file did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Pulled {
     /// One a pinned model.
     pub models: Vec<pull::Report>,
+    /// One a pinned data set, or anything else that is filed.
+    pub files: Vec<file::pull::Report>,
 }
 
 /// Brings everything in `modelkeep.lock` here, exactly.
 pub async fn pull_all(ctx: &Context, request: &pull::Request) -> Result<Pulled> {
     let workspace = ctx.workspace()?.clone();
     let pins = read(&workspace)?;
-    if pins.models.is_empty() {
+    if pins.models.is_empty() && pins.files.is_empty() {
         return Err(
             Error::not_found(format!("{LOCK_FILE} pins nothing")).hint("modelkeep use MODEL, or modelkeep pull MODEL")
         );
@@ -165,7 +264,18 @@ pub async fn pull_all(ctx: &Context, request: &pull::Request) -> Result<Pulled> 
         one.to = Some(workspace.root.join(relative(&pin.path)?));
         models.push(pull::pull_pinned(ctx, &one, id, &pin.revision, &manifest).await?);
     }
-    Ok(Pulled { models })
+    let mut files = Vec::new();
+    for (place, pin) in &pins.files {
+        let manifest = pin.manifest()?;
+        let one = file::pull::Request {
+            place: place.to_string(),
+            to: Some(workspace.root.join(relative(&pin.path)?)),
+            force: request.force,
+            dry_run: request.dry_run,
+        };
+        files.push(file::pull::pull_pinned(ctx, &one, &pin.revision, &manifest).await?);
+    }
+    Ok(Pulled { models, files })
 }
 
 /// A path of the lock file, which must stay inside the workspace.

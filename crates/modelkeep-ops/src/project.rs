@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, try_join};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use modelkeep_core::digest::Sha256;
 use modelkeep_core::event::Body;
 use modelkeep_core::inspect::{JSON_LIMIT, trainer};
@@ -25,12 +27,18 @@ use crate::context::{Context, day};
 use crate::log::{self, View};
 use crate::rule::Rule;
 use crate::store::{Pointers, Store};
-use crate::tree;
+use crate::{shelf, tree, twins};
 
 /// Projects after a commit: what goes wrong is said, and does not undo that it happened.
 pub async fn after(ctx: &Context, store: &Store, view: &mut View, models: &[&ModelId]) -> Result<()> {
     let projected = project(ctx, store, view, models).await;
     forgive(ctx, projected)
+}
+
+/// Projects all there is, in the same way.
+pub(crate) async fn everything(ctx: &Context, store: &Store, view: &mut View) -> Result<()> {
+    let all = view.state.kept().map(|model| model.id.clone()).collect::<Vec<_>>();
+    after(ctx, store, view, &all.iter().collect::<Vec<_>>()).await
 }
 
 fn forgive(ctx: &Context, projected: Result<()>) -> Result<()> {
@@ -51,10 +59,18 @@ pub async fn project(ctx: &Context, store: &Store, view: &mut View, models: &[&M
         if let Some(model) = view.state.models.get(*id) {
             show(ctx, store, view, model).await?;
         }
+        if let Some(item) = view.state.filed.get(*id) {
+            shelf::show(ctx, store, item).await?;
+        }
     }
-    write_run_logs(ctx, store, &view.state, models).await?;
-    point(ctx, store, &view.state).await?;
-    write_documents(ctx, store, view).await
+    // None of these shows anything of the others.
+    let state = view.state.clone();
+    let views: [BoxFuture<'_, Result<()>>; 3] = [
+        write_run_logs(ctx, store, &state, models).boxed(),
+        point(ctx, store, &state).boxed(),
+        write_documents(ctx, store, view).boxed(),
+    ];
+    stream::iter(views).buffer_unordered(store.at_once(ctx)).try_collect().await
 }
 
 /// So often are the folders of a model looked at again when somebody else moves them at the same time.
@@ -68,10 +84,19 @@ async fn show(ctx: &Context, store: &Store, view: &View, model: &Model) -> Resul
         if unshow_adopted(ctx, store, view, model, wanted).await? == Shown::Elsewhere {
             return Ok(());
         }
-        let (right, wrong): (Vec<_>, Vec<_>) = standing(store, view, &place)
-            .await?
-            .into_iter()
-            .partition(|(_, marker)| wanted.is_some_and(|push| push.txn == marker.txn));
+        let standing = standing(store, view, &place).await?;
+        // What is known by path alone cannot be told from the others there.
+        if standing.len() > 1 && standing.iter().any(|(folder, _)| folder.id.is_none()) {
+            let parted = twins::shown_at_once(store, &place).await?;
+            if !parted.is_empty() {
+                for (folder, to) in parted {
+                    store.remote.rename(&folder, &to).await.or_else(tree::moved_meanwhile)?;
+                }
+                continue;
+            }
+        }
+        let (right, wrong): (Vec<_>, Vec<_>) =
+            standing.into_iter().partition(|(_, marker)| wanted.is_some_and(|push| push.txn == marker.txn));
         match (right.first(), wanted) {
             (Some((_, marker)), Some(push)) if wrong.is_empty() => {
                 match write_metadata(store, view, model, push, &place, marker).await {
@@ -139,8 +164,7 @@ async fn standing(store: &Store, view: &View, place: &RemotePath) -> Result<Vec<
             continue;
         }
         let Some(marker) = tree::read_marker(store, &entry.object()).await? else { continue };
-        let mut pushes = view.state.models.values().flat_map(|model| &model.pushes);
-        let ids = pushes.find(|push| push.txn == marker.txn).and_then(|push| push.ids.as_ref());
+        let ids = view.state.push(&marker.txn).and_then(|(_, push)| push.ids.as_ref());
         found.push((Object { path: place.clone(), id: ids.map(|ids| ids.folder.clone()) }, marker));
     }
     Ok(found)
@@ -432,7 +456,7 @@ async fn set_aside(store: &Store, bytes: &Bytes) -> Result<RemotePath> {
 }
 
 /// What of the visible tree is not what the log says, as sentences by model.
-pub(crate) async fn stale(store: &Store, view: &View) -> Result<Vec<(Option<ModelId>, RemotePath)>> {
+pub(crate) async fn stale(ctx: &Context, store: &Store, view: &View) -> Result<Vec<(Option<ModelId>, RemotePath)>> {
     let mut found = Vec::new();
     for model in view.state.models.values() {
         let wanted = view.state.shown(model);
@@ -445,6 +469,7 @@ pub(crate) async fn stale(store: &Store, view: &View) -> Result<Vec<(Option<Mode
             found.push((Some(model.id.clone()), place));
         }
     }
+    found.extend(shelf::stale(ctx, store, view).await?.into_iter().map(|place| (None, place)));
     found.extend(pointer_changes(store, &view.state).await?.into_iter().map(|change| (None, change.pointer)));
     let logs = missing_run_logs(store, view.state.models.values()).await?;
     found.extend(logs.into_iter().map(|(model, _, path)| (Some(model.id.clone()), path)));
@@ -506,11 +531,20 @@ async fn write_documents(ctx: &Context, store: &Store, view: &mut View) -> Resul
         }
         // Somebody may have saved an edit since the look above: look once more, right before.
         if read_registry(store).await? == before {
-            replace(store, &layout::registry(), rendering.bytes.into()).await?;
+            let place = layout::registry();
+            let registry = replace(store, &place, rendering.bytes.into());
+            if ctx.jobs > 1 {
+                return try_join(registry, write_training_log(store, &view.state)).await.map(drop);
+            }
+            registry.await?;
             break;
         }
     }
-    write_if_changed(store, &layout::training_log(), docs::training_log(&view.state).into_bytes()).await.map(drop)
+    write_training_log(store, &view.state).await
+}
+
+async fn write_training_log(store: &Store, state: &State) -> Result<()> {
+    write_if_changed(store, &layout::training_log(), docs::training_log(state).into_bytes()).await
 }
 
 async fn edited_from_ours(store: &Store, bytes: Option<&Bytes>) -> Result<bool> {

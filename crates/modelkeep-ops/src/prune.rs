@@ -50,7 +50,7 @@ pub struct Report {
 }
 
 /// A staging folder or an aborted push with no write for so long is forgotten.
-const FORGOTTEN: SignedDuration = SignedDuration::from_hours(7 * 24);
+pub(crate) const FORGOTTEN: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// A rendering so old is nobody's base for an edit any more.
 const OUTDATED_RENDERING: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -107,7 +107,7 @@ async fn drop_empty_days(store: &Store) -> Result<()> {
     if store.remote.capabilities().late_listings {
         return Ok(());
     }
-    let days = store.remote.list(&layout::trash(), Inline::No).await?;
+    let days = tree::trash_days(store).await?;
     let mut today = None;
     for folder in days.into_iter().filter(|entry| entry.kind == EntryKind::Dir) {
         let inside = store.remote.list(&folder.path, Inline::No).await?;
@@ -154,11 +154,11 @@ struct Trashed {
 async fn look_at_trash(ctx: &Context, store: &Store) -> Result<(Vec<Trashed>, View, Look)> {
     let early = if store.keeps(Rule::TrashThenLog) { None } else { Some(log::refresh(ctx, store).await?) };
     let mut trash = Vec::new();
-    for date in store.remote.list(&layout::trash(), Inline::No).await? {
+    for date in tree::trash_days(store).await? {
         let entries = store.remote.list(&date.path, Inline::No).await?;
         for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Dir) {
             let name = entry.name().strip_suffix(GOING).unwrap_or(entry.name());
-            let Ok(named) = name.parse::<Txn>() else { continue };
+            let Ok(named) = layout::without_twin(name).parse::<Txn>() else { continue };
             // Moved by path it may be another push than its name says; only its marker counts.
             let marker = match tree::marker_in(store, &entry.path).await {
                 Ok(marker) => marker,
@@ -202,7 +202,7 @@ async fn plan_removed(store: &Store, view: &View, plan: &mut Vec<(Cut, Step)>) -
         if let Some(found) = tree::find(store, model, push).await?
             && found.folder.path.below(&layout::trash()).is_none()
         {
-            let target = format!("{}@{}", model.id, push.number);
+            let target = format!("{}@{}", model.name(), push.number);
             let step = Step::new("move to trash", target, "it was removed").bytes(push.size_bytes);
             plan.push((Cut::ToTrash { folder: found.folder, txn: push.txn }, step));
         }
@@ -211,7 +211,7 @@ async fn plan_removed(store: &Store, view: &View, plan: &mut Vec<(Cut, Step)>) -
 }
 
 fn all_pushes(view: &View) -> impl Iterator<Item = (&Model, &Push)> {
-    view.state.models.values().flat_map(|model| model.pushes.iter().map(move |push| (model, push)))
+    view.state.kept().flat_map(|model| model.pushes.iter().map(move |push| (model, push)))
 }
 
 /// Staging folders and aborted pushes that nobody wrote to for a week.
@@ -335,7 +335,7 @@ async fn apply(
                 retention::expendable(&view.state, model, rules, pinned).iter().any(|(push, _)| push.txn == txn)
             });
             if still {
-                remove::remove_pushes(ctx, store, view, &model, [txn].into()).await?;
+                remove::remove_pushes(ctx, store, view, &model, [txn].into(), Vec::new()).await?;
             } else {
                 ctx.note(format!("a push of {model} stays: it is needed since a moment ago"));
             }
@@ -349,8 +349,7 @@ async fn apply(
                 Err(error) if !matches!(error.kind(), Kind::NotFound | Kind::Conflict) => return Err(error),
                 _ => {}
             }
-            let models: Vec<ModelId> = view.state.models.keys().cloned().collect();
-            project::after(ctx, store, view, &models.iter().collect::<Vec<_>>()).await?;
+            project::everything(ctx, store, view).await?;
         }
         Cut::DropRendering(object) => store.remote.delete(&object).await?,
         Cut::NoteArrival(note) => remove::note_arrival(store, &note).await?,

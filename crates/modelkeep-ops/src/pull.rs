@@ -2,12 +2,12 @@
 //!
 //! Knows where content can come from: what is at the destination, other local copies, any push on the remote.
 
-mod destination;
+pub(crate) mod destination;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use modelkeep_core::digest::{RevisionId, Sha256};
@@ -20,16 +20,19 @@ use modelkeep_remote::folder::failed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::destination::{Standing, check_space, clear_strangers, name_of, record, settle, stand};
+use self::destination::{Standing, clear_strangers, name_of, record, settle, stand};
+use crate::base::{self, Base};
 use crate::commit::waits;
 use crate::context::{Context, Progress};
+use crate::into_cache::{self, Found};
 use crate::local::Local;
 use crate::log::{self, View};
 use crate::observe::{Filter, blocking};
 use crate::report::{Step, Wrote};
+use crate::room::{self, Wanted};
 use crate::rule::Rule;
 use crate::store::Store;
-use crate::{host, lock, project, tree};
+use crate::{fetch, host, lock, project, tree};
 
 /// What to bring, and where to.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -39,7 +42,9 @@ pub struct Request {
     pub model: Option<String>,
     /// The destination folder; default `models/<id>/<label>`.
     pub to: Option<PathBuf>,
-    /// Bring its base model too.
+    /// Into a cache instead of a folder of its own.
+    pub into: Option<Into>,
+    /// Bring its base model too, so that both load with no network.
     pub with_base: bool,
     /// Move files that stand in the way aside, to `<dir>.before-<time>`.
     pub force: bool,
@@ -51,8 +56,16 @@ pub struct Request {
     pub dry_run: bool,
 }
 
+/// A cache that versions are loaded from by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Into {
+    /// Hugging Face's: `from_pretrained("NAMESPACE/MODEL")`.
+    HfCache,
+}
+
 /// What a pull did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Report {
     /// The model.
     pub model: ModelId,
@@ -69,6 +82,9 @@ pub struct Report {
     pub fetched_bytes: u64,
     /// Bytes that were here already.
     pub reused_bytes: u64,
+    /// What it is loaded by, when it is in a cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repo: Option<String>,
     /// Files that stood in the way, and where they are now.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -76,7 +92,10 @@ pub struct Report {
     /// The base model's pull, with `--with-base`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<Box<Report>>,
-    /// What would be done (`--dry-run`).
+    /// The base model's fetch from the Hub, when the store does not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_fetched: Option<Box<fetch::Report>>,
+    /// What was evicted to make room; with `--dry-run` all that would be done.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
     /// Where it came from.
@@ -93,6 +112,9 @@ pub async fn pull(ctx: &Context, request: &Request, model: &str) -> Result<Repor
     let (found, push) = (found.clone(), push.clone());
     let to = destination(ctx, request, &found, &reference.selector.to_string());
     let brought = async {
+        if request.into.is_some() {
+            return bring_into_cache(ctx, request, &store, &view, &found, &push).await;
+        }
         let manifest = manifest_of(ctx, &store, &view, &found, &push).await?;
         let manifest = filtered(&manifest, request, &found.id)?;
         bring(ctx, &store, &view, &found, &push, &manifest, &to, request).await
@@ -110,25 +132,49 @@ pub async fn pull(ctx: &Context, request: &Request, model: &str) -> Result<Repor
         report_use(ctx, &store, &mut view, &found.id).await?;
     }
     if request.with_base {
-        let name = found.describe(&push).base_model.ok_or_else(|| {
-            Error::not_found(format!("`{}` names no base model", found.id))
-                .hint(format!("modelkeep set {} base_model=MODEL", found.id))
-        })?;
-        let base = view.state.base_name(&name);
-        let model = view.state.model(&base).map_err(|error| error.hint(format!("modelkeep fetch {name} --store")))?;
-        let plain = Request { model: Some(base.clone()), dry_run: request.dry_run, ..Request::default() };
-        report.base = Some(Box::new(Box::pin(pull(ctx, &plain, model.id.as_str())).await?));
+        match base::bring(ctx, &store, &view, &found, &push, request.dry_run).await? {
+            Base::Pulled(base) => report.base = Some(base),
+            Base::Fetched(base) => report.base_fetched = Some(base),
+        }
     }
     Ok(report)
 }
 
+async fn bring_into_cache(
+    ctx: &Context,
+    request: &Request,
+    store: &Arc<Store>,
+    view: &View,
+    model: &Model,
+    push: &Push,
+) -> Result<Report> {
+    if request.to.is_some() {
+        return Err(Error::usage("--to and --into name two destinations").hint("leave one of them out"));
+    }
+    let found = Found::of(store, view, model, push);
+    let wanted = into_cache::Request {
+        include: request.include.clone(),
+        exclude: request.exclude.clone(),
+        dry_run: request.dry_run,
+        ..into_cache::Request::default()
+    };
+    let brought = into_cache::bring(ctx, &found, &wanted).await?;
+    Ok(brought.report(&found, request.dry_run))
+}
+
 /// The files of a push; where its own folder is gone, as another push of the same content says.
-async fn manifest_of(ctx: &Context, store: &Store, view: &View, model: &Model, push: &Push) -> Result<Manifest> {
+pub(crate) async fn manifest_of(
+    ctx: &Context,
+    store: &Store,
+    view: &View,
+    model: &Model,
+    push: &Push,
+) -> Result<Manifest> {
     let lost = match tree::manifest(ctx, store, model, push).await {
         Err(error) if error.kind() == Kind::Integrity => error,
         other => return other,
     };
-    for model in view.state.models.values() {
+    for model in view.state.kept() {
         for other in model.pushes.iter().filter(|other| other.revision == push.revision && other.txn != push.txn) {
             if let Ok(manifest) = tree::manifest(ctx, store, model, other).await {
                 return Ok(manifest);
@@ -180,10 +226,14 @@ fn destination(ctx: &Context, request: &Request, model: &Model, label: &str) -> 
 }
 
 fn filtered(manifest: &Manifest, request: &Request, model: &ModelId) -> Result<Manifest> {
-    if request.include.is_empty() && request.exclude.is_empty() {
+    only(manifest, &Filter { include: request.include.clone(), exclude: request.exclude.clone() }, model)
+}
+
+/// The files that a filter takes.
+pub(crate) fn only(manifest: &Manifest, filter: &Filter, model: &ModelId) -> Result<Manifest> {
+    if filter.include.is_empty() && filter.exclude.is_empty() {
         return Ok(manifest.clone());
     }
-    let filter = Filter { include: request.include.clone(), exclude: request.exclude.clone() };
     let matcher = filter.matcher(Path::new(""))?;
     let taken = manifest.files().iter().filter(|file| !matcher.matched(file.path.as_str(), false).is_ignore());
     Manifest::new(taken.cloned().collect())
@@ -230,8 +280,10 @@ pub(crate) async fn bring(
         size_bytes: manifest.size(),
         fetched_bytes: 0,
         reused_bytes: 0,
+        repo: None,
         moved_aside: None,
         base: None,
+        base_fetched: None,
         steps: Vec::new(),
         wrote: Wrote::to(store, request.dry_run),
     };
@@ -246,16 +298,23 @@ pub(crate) async fn bring(
     }
     let missing: Vec<&FileEntry> =
         manifest.files().iter().filter(|file| !standing.right.contains_key(file.path.as_str())).collect();
+    let wanted = Wanted {
+        what: format!("{}@{}", model.id, push.number),
+        bytes: missing.iter().map(|file| file.size).sum(),
+        budget: None,
+        into: to,
+        instead: vec![format!("modelkeep pull {} --to DIR on another disk", model.id)],
+    };
+    report.steps = room::make(ctx, &wanted, request.dry_run).await?;
     if request.dry_run {
-        report.steps = missing
-            .iter()
-            .map(|file| Step::new("fetch", file.path.as_str(), "not here").bytes(file.size))
-            .chain(standing.ours.keys().map(|path| Step::new("remove", path, "of an earlier pull")))
-            .chain(standing.foreign.iter().map(|path| Step::new("move aside", path, "not written by a pull")))
-            .collect();
+        let fetched = missing.iter().map(|file| Step::new("fetch", file.path.as_str(), "not here").bytes(file.size));
+        report.steps.extend(
+            fetched
+                .chain(standing.ours.keys().map(|path| Step::new("remove", path, "of an earlier pull")))
+                .chain(standing.foreign.iter().map(|path| Step::new("move aside", path, "not written by a pull"))),
+        );
         return Ok(report);
     }
-    check_space(parent, missing.iter().map(|file| file.size).sum())?;
     let part = parent.join(format!(".modelkeep-pull-{}-{}", name_of(to), push.revision.short()));
     fs::create_dir_all(&part).map_err(|error| failed("creating", &part, error))?;
     clear_strangers(&part, manifest)?;
@@ -269,6 +328,21 @@ pub(crate) async fn bring(
 
 /// Ends the name of a file that is being fetched; it is taken up again where it stopped.
 const PART: &str = ".modelkeep-part";
+
+/// Gathers files of a revision in a folder that nothing stands in; bytes that came from the remote.
+pub(crate) async fn gather_in(
+    ctx: &Context,
+    store: &Store,
+    view: &View,
+    model: &Model,
+    push: &Push,
+    manifest: &Manifest,
+    part: &Path,
+) -> Result<u64> {
+    fs::create_dir_all(part).map_err(|error| failed("creating", part, error))?;
+    clear_strangers(part, manifest)?;
+    gather(ctx, store, view, model, push, manifest, &Standing::default(), part).await
+}
 
 /// Gathers every file of the revision in `part`; bytes that came from the remote.
 #[allow(clippy::too_many_arguments)]
@@ -299,7 +373,7 @@ async fn gather(
         let places = places(ctx, store, &view, model, push, &missing, before.is_some()).await?;
         let results = stream::iter(&missing)
             .map(async |file| Ok::<_, Error>((*file, fetch(ctx, store, file, &places, part, &trouble).await?)))
-            .buffer_unordered(ctx.jobs)
+            .buffer_unordered(store.at_once(ctx))
             .try_collect::<Vec<_>>()
             .await?;
         fetched += results.iter().filter_map(|(_, bytes)| *bytes).sum::<u64>();
@@ -434,12 +508,18 @@ async fn places(
     everywhere: bool,
 ) -> Result<Places> {
     let mut places: BTreeMap<Sha256, Vec<Object>> = missing.iter().map(|file| (file.sha256, Vec::new())).collect();
-    let same = view.state.models.get(&model.id).unwrap_or(model);
+    let same = view.state.of(&model.id).unwrap_or(model);
     let mut same_revision: Vec<&Push> = same.pushes.iter().filter(|other| other.revision == push.revision).collect();
     same_revision.sort_by_key(|other| (other.txn != push.txn, other.removed.is_some()));
     let tried: HashSet<_> = same_revision.iter().map(|other| other.txn).collect();
     for other in same_revision {
         if let Some(found) = tree::find(store, same, other).await? {
+            if other.txn == push.txn && is_worth_listing(store, missing) {
+                match tree::walk(store, &found.folder.path).await {
+                    Err(error) if error.kind() != Kind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
             for file in found.marker.files.files() {
                 if let Some(objects) = places.get_mut(&file.sha256) {
                     objects.push(found.file(&file.path));
@@ -451,7 +531,7 @@ async fn places(
     if !everywhere && places.values().all(|objects| !objects.is_empty()) {
         return Ok(Places(places));
     }
-    for model in view.state.models.values() {
+    for model in view.state.kept() {
         for other in model.pushes.iter().filter(|other| !tried.contains(&other.txn)) {
             let Ok(manifest) = tree::manifest(ctx, store, model, other).await else { continue };
             let lacks = |objects: &Vec<Object>| everywhere || objects.is_empty();
@@ -466,6 +546,15 @@ async fn places(
         }
     }
     Ok(Places(places))
+}
+
+/// Whether the store should be asked once for each folder of a push, where it would be asked once for each file else.
+fn is_worth_listing(store: &Store, missing: &[&FileEntry]) -> bool {
+    const FEW: usize = 20;
+    let able = store.remote.capabilities();
+    let folders: HashSet<&str> =
+        missing.iter().map(|file| file.path.as_str().rsplit_once('/').map_or("", |(folder, _)| folder)).collect();
+    able.ids && !able.cheap_reads && missing.len() > FEW && folders.len() * 4 < missing.len()
 }
 
 /// Fetches one file, checked; `None` when no place has it with the right content.

@@ -7,27 +7,27 @@ use std::path::PathBuf;
 
 use jiff::SignedDuration;
 use modelkeep_core::digest::{RevisionId, Sha256, Txn};
-use modelkeep_core::event::{Body, PushIds, Pushed};
-use modelkeep_core::layout::{self, MARKER};
+use modelkeep_core::event::{Body, Pushed};
+use modelkeep_core::layout;
 use modelkeep_core::manifest::{FORMAT, Facts, Manifest, Marker, ModelKind};
 use modelkeep_core::name::{LATEST, Label, ModelId};
 use modelkeep_core::path::RemotePath;
-use modelkeep_core::registry::{Model, Push};
-use modelkeep_core::{Error, Kind, Result};
+use modelkeep_core::registry::Model;
+use modelkeep_core::{Error, Result};
 use modelkeep_remote::Object;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::context::{Context, Look, Progress};
-use crate::learn::{self, Given, Learnt, Material};
-use crate::local::{Begun, Local};
+use crate::context::Context;
+use crate::keep::{self, Act, Stored};
+use crate::learn::{self, Given, Learnt, Material, Origin};
 use crate::log::{self, View};
 use crate::observe::{self, Directory, Filter};
 use crate::report::{Step, Wrote};
-use crate::staging::{self, Filled, Staging};
+use crate::staging::{self, Filled, Staging, Supply};
 use crate::store::Store;
-use crate::{commit, heal, lock, project, tree};
+use crate::{base, lock, project, tree};
 
 /// What to push, and what to say about it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -117,7 +117,13 @@ struct Asked {
 
 /// Stores a directory.
 pub async fn push(ctx: &Context, request: Request) -> Result<Report> {
-    let asked = parse(ctx, &request)?;
+    push_from(ctx, request, None).await
+}
+
+/// Stores a directory that was just taken from the Hub.
+pub(crate) async fn push_from(ctx: &Context, request: Request, origin: Option<Origin>) -> Result<Report> {
+    let mut asked = parse(ctx, &request)?;
+    asked.given.origin = origin;
     let store = ctx.store().await?;
     let local = store.local(ctx)?;
     let source = ctx.absolute(&request.path);
@@ -126,22 +132,23 @@ pub async fn push(ctx: &Context, request: Request) -> Result<Report> {
     let _alone = if request.dry_run { None } else { Some(lock::hold(ctx, local.folder(), &name, &who).await?) };
     let filter = Filter { include: request.include.clone(), exclude: request.exclude.clone() };
     let mut directory = observe::directory(&source, &filter, local)?;
-    let mut learnt = learn::learn(Material::gather(&directory)?, &asked.given)?;
+    let material = Material::gather(&directory)?;
+    asked.given.base_commit =
+        material.adapter().filter(|_| request.base.is_none()).and_then(|adapter| base::commit_here(ctx, &adapter));
+    let mut learnt = learn::learn(material, &asked.given)?;
     if directory.empty_folders > 0 {
         let (n, s) = (directory.empty_folders, if directory.empty_folders == 1 { "" } else { "s" });
         learnt.warnings.push(format!("{n} empty folder{s} left out: a revision holds files only"));
     }
     learnt.warnings.iter().for_each(|warning| ctx.warn(warning));
-
     let mut view = log::refresh(ctx, &store).await?;
     let kind = kind_of(&view, &asked.model, request.kind)?;
     check_free(&store, &view, kind, &asked.model).await?;
-    if request.dry_run || needs_all_digests(&view, &asked.model, &request) {
+    if request.dry_run || needs_all_digests(ctx, &store, &view, &asked.model, &request, &directory).await {
         staging::hash_all(ctx, &store, &mut directory).await?;
     }
-    if let Some(manifest) = known_manifest(&directory)? {
-        let revision = manifest.revision();
-        if newest(&view, &asked.model).is_some_and(|push| push.revision == revision) {
+    if let Some(manifest) = directory.manifest()? {
+        if keep::is_newest(&view, &asked.model, &manifest) {
             return unchanged(ctx, &store, &mut view, &asked, &request, learnt, &directory, &manifest).await;
         }
         refuse_deployed(&view, &asked.model, &request)?;
@@ -159,6 +166,37 @@ pub async fn push(ctx: &Context, request: Request) -> Result<Report> {
     finish(ctx, &store, &mut view, &asked, learnt, txn).await
 }
 
+/// Stores what comes from elsewhere, all of whose content is known.
+pub(crate) async fn push_supply(
+    ctx: &Context,
+    request: &Request,
+    material: Material,
+    origin: Origin,
+    supply: &dyn Supply,
+) -> Result<Report> {
+    let mut asked = parse(ctx, request)?;
+    asked.given.origin = Some(origin);
+    let store = ctx.store().await?;
+    let name = format!("push {} {} {}", store.id(), asked.model, supply.root().display());
+    let who = format!("another push of {} to `{}` is at work", supply.root().display(), asked.model);
+    let _alone = lock::hold(ctx, store.local(ctx)?.folder(), &name, &who).await?;
+    let learnt = learn::learn(material, &asked.given)?;
+    learnt.warnings.iter().for_each(|warning| ctx.warn(warning));
+    let mut view = log::refresh(ctx, &store).await?;
+    let kind = kind_of(&view, &asked.model, request.kind)?;
+    check_free(&store, &view, kind, &asked.model).await?;
+    if let Some(manifest) = supply.manifest()?
+        && keep::is_newest(&view, &asked.model, &manifest)
+    {
+        return report(&store, &view, &asked, learnt, None, 0);
+    }
+    refuse_deployed(&view, &asked.model, request)?;
+    match store_content(ctx, &store, &mut view, &asked, request, kind, &learnt, supply).await? {
+        Stored::Same(_) => report(&store, &view, &asked, learnt, None, 0),
+        Stored::Committed(txn, sent) => finish(ctx, &store, &mut view, &asked, learnt, (txn, sent)).await,
+    }
+}
+
 fn parse(ctx: &Context, request: &Request) -> Result<Asked> {
     let labels = request.labels.iter().filter(|label| *label != LATEST).map(|label| label.parse());
     let metrics_file = match &request.metrics_file {
@@ -174,13 +212,9 @@ fn parse(ctx: &Context, request: &Request) -> Result<Asked> {
     Ok(Asked {
         model: request.model.parse()?,
         labels: labels.collect::<Result<_>>()?,
-        given: Given { base: request.base.clone(), metrics: request.metrics.clone(), metrics_file },
+        given: Given { base: request.base.clone(), metrics: request.metrics.clone(), metrics_file, ..Given::default() },
         set: [text("purpose", &request.purpose), text("note", &request.note)].into_iter().flatten().collect(),
     })
-}
-
-fn newest<'a>(view: &'a View, model: &ModelId) -> Option<&'a Push> {
-    view.state.models.get(model)?.latest()
 }
 
 /// The kind of the model: an existing one keeps its own.
@@ -207,7 +241,7 @@ async fn check_free(store: &Store, view: &View, kind: ModelKind, model: &ModelId
     }
     let other = match kind {
         ModelKind::Base => ModelKind::Finetuned,
-        ModelKind::Finetuned => ModelKind::Base,
+        ModelKind::Finetuned | ModelKind::Filed => ModelKind::Base,
     };
     for place in [layout::shown(kind, model), layout::shown(other, model)] {
         if store.remote.find(&Object::at(place.clone())).await?.is_none() {
@@ -234,9 +268,34 @@ async fn may_be_late(store: &Store, folder: &RemotePath) -> Result<bool> {
     Ok(newest.is_none_or(|newest| now.duration_since(newest) < SignedDuration::from_hours(1)))
 }
 
-/// Whether the content must be known before anything is sent: to tell the same content from a conflict.
-fn needs_all_digests(view: &View, model: &ModelId, request: &Request) -> bool {
-    !request.even_if_deployed && view.state.deployment_of(model).is_some()
+/// Whether the content must be known before anything is sent: to tell the same content from a conflict, or where it
+/// looks like the newest push's and finding that out on the store would cost calls.
+async fn needs_all_digests(
+    ctx: &Context,
+    store: &Store,
+    view: &View,
+    model: &ModelId,
+    request: &Request,
+    directory: &Directory,
+) -> bool {
+    if !request.even_if_deployed && view.state.deployment_of(model).is_some() {
+        return true;
+    }
+    let (Some(known), Some(newest)) =
+        (view.state.models.get(model), view.state.models.get(model).and_then(Model::latest))
+    else {
+        return false;
+    };
+    if store.remote.capabilities().cheap_reads || newest.files != directory.files.len() as u64 {
+        return false;
+    }
+    // A push that cannot be found says nothing; `verify` is who reports it.
+    let Ok(manifest) = tree::manifest(ctx, store, known, newest).await else { return false };
+    manifest
+        .files()
+        .iter()
+        .zip(&directory.files)
+        .all(|(there, here)| there.path == here.path && there.size == here.stat.size)
 }
 
 fn refuse_deployed(view: &View, model: &ModelId, request: &Request) -> Result<()> {
@@ -248,28 +307,6 @@ fn refuse_deployed(view: &View, model: &ModelId, request: &Request) -> Result<()
         .hint(format!("modelkeep push {path} {} (or --even-if-deployed)", model.next())))
 }
 
-fn known_manifest(directory: &Directory) -> Result<Option<Manifest>> {
-    let entries: Option<Vec<_>> = directory
-        .files
-        .iter()
-        .map(|file| {
-            Some(modelkeep_core::manifest::FileEntry {
-                path: file.path.clone(),
-                size: file.stat.size,
-                sha256: file.sha256?,
-            })
-        })
-        .collect();
-    entries.map(Manifest::new).transpose()
-}
-
-enum Stored {
-    /// The content turned out to be the newest revision's.
-    Same(Manifest),
-    /// A push was committed, having sent so many bytes.
-    Committed(Txn, u64),
-}
-
 #[allow(clippy::too_many_arguments)]
 async fn store_content(
     ctx: &Context,
@@ -279,56 +316,24 @@ async fn store_content(
     request: &Request,
     kind: ModelKind,
     learnt: &Learnt,
-    directory: &Directory,
+    supply: &dyn Supply,
 ) -> Result<Stored> {
-    let local = store.local(ctx)?;
-    let mut left = local.begun_pushes(store.id(), &asked.model, &directory.root)?;
-    if let Some(done) = resume_moved(ctx, store, view, asked, directory, &mut left).await? {
-        return Ok(Stored::Committed(done, 0));
-    }
-    // Clean-up may take a folder from a writer that slept for days; each time it begins anew.
-    for _ in 0..3 {
-        let staging = Staging::open(ctx, store, &asked.model, &directory.root, &left).await?;
-        left.clear();
-        let filled = match staging::fill(ctx, store, view, &staging, directory).await {
-            Err(error) if error.kind() == Kind::NotFound && staging.is_gone(store).await? => {
-                begin_again(ctx, local, &staging)?;
-                continue;
-            }
-            filled => filled?,
-        };
-        // It may have taken hours, in which others pushed, deployed or removed.
-        *view = log::refresh(ctx, store).await?;
-        let revision = filled.manifest.revision();
-        if newest(view, &asked.model).is_some_and(|push| push.revision == revision) {
-            staging.discard(ctx, store).await?;
-            return Ok(Stored::Same(filled.manifest));
-        }
-        refuse_deployed(view, &asked.model, request)?;
-        let number = view.state.models.get(&asked.model).map_or(1, Model::next_number);
-        let marker =
-            marker(ctx, view, asked, kind, learnt, &staging, filled.manifest.clone(), filled.ids.clone(), number);
-        let marker_id = commit::write_marker(store, &staging, &marker).await?;
-        if request.verify {
-            read_back(ctx, store, &staging, &filled).await?;
-        }
-        let ids = staging.folder.id.clone().zip(marker_id).map(|(folder, marker)| PushIds { folder, marker });
-        let body = |view: &View| pushed(view, asked, &marker, ids.clone());
-        if commit::move_and_commit(ctx, store, view, &staging, &marker, &body).await? {
-            tree::remember_manifest(ctx, store, &marker.files)?;
-            return Ok(Stored::Committed(staging.txn, filled.sent));
-        }
-        begin_again(ctx, local, &staging)?;
-    }
-    Err(Error::new(Kind::Unavailable, "the staging folder was taken away three times").hint("run it again"))
+    let act = Act {
+        key: &asked.model,
+        supply,
+        refuse: &|view| refuse_deployed(view, &asked.model, request),
+        marker: &|view, staging, filled| marker(ctx, view, asked, kind, learnt, staging, filled),
+        pushed: &|marker, ids| Pushed {
+            labels: asked.labels.clone(),
+            set: asked.set.clone(),
+            ids,
+            ..Pushed::of(marker)
+        },
+        verify: request.verify,
+    };
+    keep::store(ctx, store, view, &act).await
 }
 
-fn begin_again(ctx: &Context, local: &Local, staging: &Staging) -> Result<()> {
-    ctx.warn("a clean-up took this push's staging folder; beginning again");
-    local.end_push(&staging.txn)
-}
-
-#[allow(clippy::too_many_arguments)]
 fn marker(
     ctx: &Context,
     view: &View,
@@ -336,9 +341,7 @@ fn marker(
     kind: ModelKind,
     learnt: &Learnt,
     staging: &Staging,
-    files: Manifest,
-    ids: BTreeMap<modelkeep_core::path::ContentPath, String>,
-    number: u64,
+    filled: &Filled,
 ) -> Marker {
     let mut facts: Facts = learnt.facts.clone();
     facts.base_model = facts.base_model.map(|name| view.state.base_name(&name));
@@ -347,88 +350,16 @@ fn marker(
         txn: staging.txn,
         model: asked.model.clone(),
         kind,
-        revision: files.revision(),
-        number,
+        revision: filled.manifest.revision(),
+        number: view.state.models.get(&asked.model).map_or(1, Model::next_number),
         at: ctx.now(),
         by: ctx.env.who(),
         facts,
         replaces: None,
-        ids,
-        files,
+        filed: None,
+        ids: filled.ids.clone(),
+        files: filled.manifest.clone(),
     }
-}
-
-async fn read_back(ctx: &Context, store: &Store, staging: &Staging, filled: &Filled) -> Result<()> {
-    ctx.observer.tell(Progress::Stage { name: "reading back", bytes: Some(filled.manifest.size()) });
-    for file in filled.manifest.files() {
-        let object =
-            Object { path: staging.folder.path.join_content(&file.path), id: filled.ids.get(&file.path).cloned() };
-        if tree::digest(store, &object, file.size).await? != file.sha256 {
-            return Err(Error::integrity(format!("{} is not on the remote as it was sent", file.path))
-                .hint("run it again; if it comes again, check the disk under the remote"));
-        }
-    }
-    Ok(())
-}
-
-/// Goes on with an earlier attempt that was stopped between its move and its event, if it holds this very content.
-async fn resume_moved(
-    ctx: &Context,
-    store: &Store,
-    view: &mut View,
-    asked: &Asked,
-    directory: &Directory,
-    left: &mut Vec<Begun>,
-) -> Result<Option<Txn>> {
-    let moving: Vec<Begun> = left.iter().filter(|begun| begun.moving).cloned().collect();
-    for begun in moving {
-        let place = layout::version(&asked.model, &begun.txn);
-        let Some(marker) = tree::marker_in(store, &place).await? else { continue };
-        let same = known_manifest(directory)?.is_some_and(|manifest| manifest.revision() == marker.revision);
-        if !same || view.has_txn(&begun.txn) {
-            continue;
-        }
-        let folder = store.remote.find(&Object::at(place.clone())).await?;
-        let Some(folder) = folder.map(|entry| entry.object()) else { continue };
-        let marker_id = store.remote.find(&Object::at(place.join(MARKER))).await?.and_then(|entry| entry.id);
-        let ids = folder.id.clone().zip(marker_id).map(|(folder, marker)| PushIds { folder, marker });
-        let body = |view: &View| pushed(view, asked, &marker, ids.clone());
-        if commit::commit_moved(ctx, store, view, &folder, &marker, &body, Look::now(ctx, store)).await? {
-            return Ok(Some(begun.txn));
-        }
-    }
-    // A folder that was moved but holds something else is an aborted push: `repair` lists it.
-    let committed: Vec<Txn> = left.iter().filter(|begun| view.has_txn(&begun.txn)).map(|begun| begun.txn).collect();
-    for txn in committed {
-        store.local(ctx)?.end_push(&txn)?;
-        left.retain(|begun| begun.txn != txn);
-    }
-    Ok(None)
-}
-
-fn pushed(view: &View, asked: &Asked, marker: &Marker, ids: Option<PushIds>) -> Body {
-    let pushed = Pushed { labels: asked.labels.clone(), set: asked.set.clone(), ids, ..Pushed::of(marker) };
-    commit::pushed_event(view, marker, pushed)
-}
-
-/// When the newest push is nowhere on the store any more, the directory that has its content makes it whole.
-async fn store_again(
-    ctx: &Context,
-    store: &Store,
-    view: &mut View,
-    asked: &Asked,
-    directory: &Directory,
-    manifest: &Manifest,
-) -> Result<bool> {
-    let Some(model) = view.state.models.get(&asked.model) else { return Ok(false) };
-    let Some(push) = model.latest().cloned() else { return Ok(false) };
-    if tree::stands(store, model, &push).await? {
-        return Ok(false);
-    }
-    tree::remember_manifest(ctx, store, manifest)?;
-    let here = directory.files.iter().map(|file| (file.path.clone(), heal::From::Local(file.local.clone())));
-    heal::heal(ctx, store, view, &asked.model, &push.txn, &here.collect()).await?;
-    Ok(true)
 }
 
 /// The same content as the newest revision: nothing is stored, what the flags say is.
@@ -444,7 +375,7 @@ async fn unchanged(
     manifest: &Manifest,
 ) -> Result<Report> {
     let revision = manifest.revision();
-    if !request.dry_run && store_again(ctx, store, view, asked, directory, manifest).await? {
+    if !request.dry_run && keep::store_again(ctx, store, view, &asked.model, directory, manifest).await? {
         learnt.warnings.push("its content was nowhere on the store; it was stored again".to_owned());
         learnt.warnings.iter().rev().take(1).for_each(|warning| ctx.warn(warning));
     }
@@ -476,15 +407,11 @@ async fn unchanged(
             log::append(ctx, store, view, Body::Fields { model: asked.model.clone(), set }).await?;
         }
     }
-    let source = ctx.absolute(&request.path);
-    let source = source.canonicalize().unwrap_or(source);
-    let local = store.local(ctx)?;
-    let left = local.begun_pushes(store.id(), &asked.model, &source)?;
-    let unshown: Vec<Txn> = left.iter().map(|begun| begun.txn).filter(|txn| view.has_txn(txn)).collect();
+    let unshown = keep::unshown(ctx, store, view, &asked.model, directory)?;
     if (changed || !unshown.is_empty()) && !request.dry_run {
         project::after(ctx, store, view, &[&asked.model]).await?;
         for txn in unshown {
-            local.end_push(&txn)?;
+            store.local(ctx)?.end_push(&txn)?;
         }
     }
     let mut report = report(store, view, asked, learnt, None, 0)?;
@@ -515,7 +442,8 @@ fn report(store: &Store, view: &View, asked: &Asked, learnt: Learnt, txn: Option
     let newest = model.latest();
     let push = match txn {
         Some(txn) => model.pushes.iter().find(|push| push.txn == *txn),
-        None => newest,
+        // Somebody may have removed the model just now: then it is told of what stood there.
+        None => newest.or_else(|| model.pushes.iter().max_by_key(|push| push.number)),
     };
     let push = push.ok_or_else(|| Error::internal("the push is not in the log"))?;
     let latest = newest.is_some_and(|newest| newest.txn == push.txn);

@@ -148,6 +148,41 @@ pub struct Tested {
     pub calls: usize,
 }
 
+/// With whom a store was shared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Shared {
+    /// The store.
+    pub name: String,
+    /// Its folder's id on Drive.
+    pub folder: String,
+    /// Whose it is.
+    pub by: String,
+    /// Who may use it now.
+    pub with: String,
+    /// Whether they may write.
+    pub writes: bool,
+}
+
+/// Lets somebody with an account of their own use a store on Drive.
+pub async fn share(ctx: &Context, name: Option<&str>, email: &str, write: bool) -> Result<Shared> {
+    if !email.split_once('@').is_some_and(|(user, domain)| !user.is_empty() && domain.contains('.')) {
+        return Err(
+            Error::usage(format!("`{email}` is no e-mail address")).hint("modelkeep remote share bob@example.com")
+        );
+    }
+    let address = match name.or(ctx.options.remote.as_deref()) {
+        Some(given) => Address::named_or_url(ctx, given)?,
+        None => Address::resolve(ctx)?,
+    };
+    let opened = address.open(ctx, false).await?;
+    let Some(drive) = opened.drive else {
+        return Err(Error::usage(format!("{} is not on Google Drive: who may use it is not ours to say", address.url))
+            .hint("give them access to the folder where it is"));
+    };
+    drive.remote().share(email, write).await?;
+    Ok(Shared { name: address.name, folder: drive.folder, by: drive.account, with: email.to_owned(), writes: write })
+}
+
 /// Reads, writes and cleans up again, and says what the store can do.
 pub async fn test(ctx: &Context, name: Option<&str>) -> Result<Tested> {
     let options =

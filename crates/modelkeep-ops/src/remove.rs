@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use modelkeep_core::digest::{RevisionId, Txn};
 use modelkeep_core::event::Body;
 use modelkeep_core::layout;
-use modelkeep_core::name::{ModelId, ModelRef, Selector};
+use modelkeep_core::name::{Label, ModelId, Selector};
 use modelkeep_core::path::RemotePath;
 use modelkeep_core::registry::{Model, Push};
 use modelkeep_core::{Error, Kind, Result};
@@ -24,11 +24,11 @@ use crate::{pins, project, tree};
 /// Removes a model, or one revision of it. Content stays in our trash for the grace period.
 pub async fn remove(ctx: &Context, model: &str, dry_run: bool) -> Result<Change> {
     let whole = !model.contains('@');
-    let reference: ModelRef = model.parse()?;
     let store = ctx.store().await?;
     let mut view = log::refresh(ctx, &store).await?;
-    let (model, push) = view.state.resolve(&reference)?;
-    let id = model.id.clone();
+    let (model, selector) = view.state.named_any(model)?;
+    let push = model.choose(&selector)?;
+    let (id, name, place) = (model.id.clone(), model.name().to_owned(), model.place.clone());
     let doomed: Vec<&Push> = model
         .pushes
         .iter()
@@ -39,7 +39,7 @@ pub async fn remove(ctx: &Context, model: &str, dry_run: bool) -> Result<Change>
     let grace = ctx.settings.retention.grace_days;
     let mut steps = Vec::new();
     for push in &doomed {
-        let target = format!("{id}@{} ({})", push.number, push.revision.short());
+        let target = format!("{name}@{} ({})", push.number, push.revision.short());
         steps.push(if tree::find(&store, model, push).await?.is_some() {
             let reason = format!("can be restored for {} days", grace.saturating_sub(1));
             Step::new("move to trash", target, reason).bytes(push.size_bytes)
@@ -50,9 +50,9 @@ pub async fn remove(ctx: &Context, model: &str, dry_run: bool) -> Result<Change>
     let revision = (!whole).then_some(push.revision);
     if !dry_run {
         let txns = doomed.iter().map(|push| push.txn).collect();
-        remove_pushes(ctx, &store, &mut view, &id, txns).await?;
+        remove_pushes(ctx, &store, &mut view, &id, txns, Vec::new()).await?;
     }
-    Ok(Change { model: id, revision, changed: !dry_run, steps, wrote: Wrote::to(&store, dry_run) })
+    Ok(Change { model: id, place, revision, changed: !dry_run, steps, wrote: Wrote::to(&store, dry_run) })
 }
 
 /// Never what a deployment, a label (of a revision taken alone) or the lock file needs.
@@ -63,14 +63,14 @@ fn refuse_needed(
     revisions: &BTreeSet<RevisionId>,
     whole: bool,
 ) -> Result<()> {
-    let id = &model.id;
+    let (id, name) = (&model.id, model.name());
     if view.state.deployment_of(id).is_some_and(|deployed| revisions.contains(&deployed.revision)) {
         return Err(Error::conflict(format!("`{id}` is deployed"))
             .hint("modelkeep deploy ANOTHER-MODEL (or modelkeep rollback) first"));
     }
     if let Some(pinned) = pins::pinned(ctx)?.iter().find(|revision| revisions.contains(revision)) {
-        return Err(Error::conflict(format!("{} of `{id}` is pinned in modelkeep.lock", pinned.short()))
-            .hint(format!("modelkeep unuse {id}")));
+        return Err(Error::conflict(format!("{} of `{name}` is pinned in modelkeep.lock", pinned.short()))
+            .hint(format!("modelkeep unuse {name}")));
     }
     let label = model.labels.iter().find(|(_, revision)| !whole && revisions.contains(revision));
     if let Some((label, _)) = label {
@@ -80,17 +80,23 @@ fn refuse_needed(
     Ok(())
 }
 
-/// The event, the view of the tree after it, and the moves to the trash.
+/// The events, the view of the tree after them, and the moves to the trash. `labels` name nothing any more then.
 pub(crate) async fn remove_pushes(
     ctx: &Context,
     store: &Store,
     view: &mut View,
     model: &ModelId,
     txns: BTreeSet<Txn>,
+    labels: Vec<Label>,
 ) -> Result<()> {
-    log::append(ctx, store, view, Body::Removed { model: model.clone(), txns: txns.clone() }).await?;
+    if !txns.is_empty() {
+        log::append(ctx, store, view, Body::Removed { model: model.clone(), txns: txns.clone() }).await?;
+    }
+    for label in labels {
+        log::append(ctx, store, view, Body::Unlabelled { model: model.clone(), label }).await?;
+    }
     project::after(ctx, store, view, &[model]).await?;
-    let Some(model) = view.state.models.get(model) else { return Ok(()) };
+    let Some(model) = view.state.of(model) else { return Ok(()) };
     for push in model.pushes.iter().filter(|push| txns.contains(&push.txn)) {
         trash(store, model, push).await?;
     }
@@ -108,14 +114,23 @@ pub(crate) async fn trash(store: &Store, model: &Model, push: &Push) -> Result<(
 
 /// Moves a folder to the trash of the store's own day, and notes its arrival; where it is now.
 pub(crate) async fn to_trash(store: &Store, folder: &Object, txn: &Txn) -> Result<RemotePath> {
-    let place = layout::trashed(day(store.remote.now().await?), txn);
+    let mut place = layout::trashed(day(store.remote.now().await?), txn);
     if !store.keeps(Rule::OwnTrash) {
         store.remote.delete(folder).await?;
         return Ok(place);
     }
     // An earlier stay of the same day left its note; the grace counts from this arrival.
     tree::delete_all(store, &layout::arrival(&place)).await?;
-    match tree::relocate(store, folder, txn, &place).await {
+    let mut moved = tree::relocate(store, folder, txn, &place).await;
+    if moved.as_ref().is_err_and(|error| error.kind() == Kind::Conflict) && folder.id.is_some() {
+        // Somebody else has moved it; or another half of what was never finished has the name, and lost its note.
+        if store.remote.find(folder).await?.is_some_and(|entry| entry.path == folder.path) {
+            note_arrival(store, &layout::arrival(&place)).await?;
+            place = layout::twin(&place, folder.id.as_deref());
+            moved = tree::relocate(store, folder, txn, &place).await;
+        }
+    }
+    match moved {
         Ok(()) => {}
         // Somebody else was faster.
         Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => return Ok(place),
@@ -133,20 +148,20 @@ pub(crate) async fn note_arrival(store: &Store, note: &RemotePath) -> Result<()>
 /// Brings back removed pushes: `MODEL` all of the last removal, `MODEL@REV` that revision's.
 pub async fn restore(ctx: &Context, model: &str, dry_run: bool) -> Result<Change> {
     let whole = !model.contains('@');
-    let reference: ModelRef = model.parse()?;
     let store = ctx.store().await?;
     let mut view = log::refresh(ctx, &store).await?;
-    let model = view.state.model(&reference.model)?.clone();
-    let id = model.id.clone();
-    let wanted = removed(&model, &reference.selector, whole)?;
+    let (model, selector) = view.state.named_any(model)?;
+    let model = model.clone();
+    let (id, name) = (model.id.clone(), model.name().to_owned());
+    let wanted = removed(&model, &selector, whole)?;
     let mut steps = Vec::new();
     let mut folders = Vec::new();
     for push in &wanted {
         let found = tree::find(&store, &model, push).await?.ok_or_else(|| {
-            Error::not_found(format!("{id}@{} is no longer in the trash", push.number)).hint("push it again")
+            Error::not_found(format!("{name}@{} is no longer in the trash", push.number)).hint("push it again")
         })?;
         let until = restorable_until(ctx, &store, &found.folder.path).await?;
-        let target = format!("{id}@{} ({})", push.number, push.revision.short());
+        let target = format!("{name}@{} ({})", push.number, push.revision.short());
         if let Some((until, now)) = until
             && now > until
         {
@@ -161,11 +176,18 @@ pub async fn restore(ctx: &Context, model: &str, dry_run: bool) -> Result<Change
         project::after(ctx, &store, &mut view, &[&id]).await?;
     }
     let revision = wanted.last().map(|push| push.revision);
-    Ok(Change { model: id, revision, changed: !dry_run, steps, wrote: Wrote::to(&store, dry_run) })
+    Ok(Change {
+        model: id,
+        place: model.place.clone(),
+        revision,
+        changed: !dry_run,
+        steps,
+        wrote: Wrote::to(&store, dry_run),
+    })
 }
 
 fn removed<'a>(model: &'a Model, selector: &Selector, whole: bool) -> Result<Vec<&'a Push>> {
-    let id = &model.id;
+    let id = model.name();
     let gone: Vec<&Push> =
         model.pushes.iter().filter(|push| push.removed.is_some() && push.replaced_by.is_none()).collect();
     let chosen: Vec<&Push> = if whole {

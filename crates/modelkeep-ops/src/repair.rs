@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use modelkeep_core::digest::Txn;
-use modelkeep_core::event::{EventName, Pushed};
+use modelkeep_core::event::{Body, EventName, Pushed};
 use modelkeep_core::layout::{self, MARKER};
 use modelkeep_core::manifest::{FORMAT, FileEntry, Marker};
 use modelkeep_core::name::ModelId;
@@ -23,7 +23,7 @@ use crate::log::{self, View};
 use crate::report::{Step, Wrote};
 use crate::store::Store;
 use crate::verify::{self, Damage};
-use crate::{commit, project, remove, staging, tree};
+use crate::{commit, project, remove, shelf, staging, tree, twins};
 
 /// What to repair.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -55,14 +55,16 @@ pub struct Report {
 enum Mend {
     Confirm(EventName),
     Rewrite(EventName),
-    Marker { model: ModelId, txn: Txn, folder: RemotePath },
+    Marker { txn: Txn, folder: RemotePath },
     Heal { model: ModelId, txn: Txn, broken: BTreeMap<ContentPath, From> },
-    Rename(Txn),
     PutBack { folder: Object, to: RemotePath, txn: Txn },
-    Trash { model: ModelId, txn: Txn },
+    Trash { txn: Txn },
     Commit { folder: Object, marker: Box<Marker> },
     Project,
 }
+
+/// So often folders are looked into that were made one: what is deeper is for the next repair.
+const NESTED: usize = 8;
 
 /// Repairs the remote.
 pub async fn repair(ctx: &Context, request: &Request) -> Result<Report> {
@@ -76,17 +78,20 @@ pub async fn repair(ctx: &Context, request: &Request) -> Result<Report> {
         .map(str::parse::<Txn>)
         .transpose()
         .map_err(|error| Error::usage("--commit takes the transaction that repair listed").because(error))?;
+    // First, since what waits to be seen whole, or seems lost, may stand under another's name.
+    let own_names = own_names(ctx, &store, &view, request.dry_run).await?;
     plan_log(ctx, &store, &view, &mut plan, &mut left).await?;
     plan_content(ctx, &store, &view, request.deep, &mut plan, &mut left).await?;
     plan_folders(&store, &view, commit, &mut plan, &mut left).await?;
-    let stale = project::stale(&store, &view).await?;
-    if !stale.is_empty() || !plan.is_empty() {
+    let stale = project::stale(ctx, &store, &view).await?;
+    if !stale.is_empty() || !plan.is_empty() || !own_names.is_empty() {
         let what: Vec<&str> = stale.iter().map(|(_, path)| path.as_str()).collect();
         let target = if what.is_empty() { "the visible tree".to_owned() } else { what.join(", ") };
         plan.push((Mend::Project, Step::new("show what the log says", target, "projection")));
     }
-    let steps = plan.iter().map(|(_, step)| step.clone()).collect();
-    let changed = !plan.is_empty() && !request.dry_run;
+    let mut steps = own_names;
+    steps.extend(plan.iter().map(|(_, step)| step.clone()));
+    let mut changed = !steps.is_empty() && !request.dry_run;
     if changed {
         for (mend, step) in plan {
             ctx.check_stop()?;
@@ -100,6 +105,29 @@ pub async fn repair(ctx: &Context, request: &Request) -> Result<Report> {
                 other => other.map_err(|error| error.context(format!("{} {}", step.action, step.target)))?,
             }
         }
+    }
+    // After the projection, which knows best of push folders.
+    let mut found = twins::find(&store).await?;
+    steps.extend(found.plan.iter().map(|(_, step)| step.clone()));
+    let twice = !found.plan.is_empty() && !request.dry_run;
+    for _ in 0..NESTED {
+        if request.dry_run || found.plan.is_empty() {
+            break;
+        }
+        for (twin, step) in found.plan {
+            ctx.check_stop()?;
+            let done = twins::apply(&store, twin).await;
+            done.map_err(|error| error.context(format!("{} {}", step.action, step.target)))?;
+        }
+        // Folders that are one now may hold two of one name.
+        found = twins::find(&store).await?;
+        steps.extend(found.plan.iter().map(|(_, step)| step.clone()));
+    }
+    left.extend(found.left);
+    if twice {
+        changed = true;
+        // Of two documents the older one may have stayed: it is written anew.
+        apply(ctx, &store, &mut view, Mend::Project).await?;
     }
     Ok(Report { steps, left, changed, wrote: Wrote::to(&store, request.dry_run) })
 }
@@ -122,9 +150,8 @@ async fn plan_log(ctx: &Context, store: &Store, view: &View, plan: &mut Plan, le
     }
     let events = log::events(ctx, store)?;
     for (name, event) in events.iter().filter(|(name, _)| view.pending.contains(name)) {
-        if let modelkeep_core::event::Body::Pushed(pushed) = &event.body
-            && let Some(model) = view.state.models.get(&pushed.model)
-            && let Some(push) = model.pushes.iter().find(|push| push.txn == pushed.txn)
+        if let Body::Pushed(pushed) | Body::Filed(pushed) = &event.body
+            && let Some((model, push)) = view.state.push(&pushed.txn)
             && verify::examine(ctx, store, model, push, true).await?.any()
         {
             left.push(format!("push #{} of {} has not arrived whole yet", push.number, model.id));
@@ -146,7 +173,7 @@ async fn plan_content(
     left: &mut Vec<String>,
 ) -> Result<()> {
     let rotten = verify::rotten(ctx, store)?;
-    for model in view.state.models.values() {
+    for model in view.state.kept() {
         for push in model.pushes.iter().filter(|push| push.removed.is_none()) {
             ctx.check_stop()?;
             let damage = verify::examine(ctx, store, model, push, deep || rotten.contains(&push.txn)).await?;
@@ -164,8 +191,7 @@ async fn plan_content(
             let folder = folder.unwrap_or_else(|| layout::version(&model.id, &push.txn));
             if marker.is_some() {
                 let step = Step::new("write marker", folder.join(MARKER).as_str(), "it was lost; the log knows it");
-                let (model, txn) = (model.id.clone(), push.txn);
-                plan.push((Mend::Marker { model, txn, folder: folder.clone() }, step));
+                plan.push((Mend::Marker { txn: push.txn, folder: folder.clone() }, step));
             }
             let mut sources = BTreeMap::new();
             let mut whence = Vec::new();
@@ -193,12 +219,12 @@ async fn plan_content(
                 let (number, revision) = (push.number, push.revision.short());
                 left.push(format!(
                     "{}@{number} ({revision}) is nowhere on the remote; push it again if you have it",
-                    model.id
+                    model.name()
                 ));
             }
             // A push that cannot be made whole is left as it is: the files that it still has can be pulled.
             if !sources.is_empty() && !hopeless {
-                let target = format!("{}@{} ({})", model.id, push.number, push.revision.short());
+                let target = format!("{}@{} ({})", model.name(), push.number, push.revision.short());
                 let step = Step::new("make whole", target, whence.join("; ")).bytes(push.size_bytes);
                 plan.push((Mend::Heal { model: model.id.clone(), txn: push.txn, broken: sources }, step));
             }
@@ -215,7 +241,7 @@ async fn source(
     broken: &Push,
     file: &FileEntry,
 ) -> Result<Option<(From, String)>> {
-    for model in view.state.models.values() {
+    for model in view.state.kept() {
         for push in model.pushes.iter().filter(|push| push.txn != broken.txn) {
             let Ok(manifest) = tree::manifest(ctx, store, model, push).await else { continue };
             let Some(same) = manifest.files().iter().find(|other| other.sha256 == file.sha256) else { continue };
@@ -223,7 +249,24 @@ async fn source(
             let object = found.file(&same.path);
             match tree::digest(store, &object, file.size).await {
                 Ok(digest) if digest == file.sha256 => {
-                    let whence = format!("the same content stands in {}@{}", model.id, push.number);
+                    let whence = format!("the same content stands in {}@{}", model.name(), push.number);
+                    return Ok(Some((From::Remote(object), whence)));
+                }
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Local | Kind::Auth) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    // What is shown of something filed is a copy, and may be the last one.
+    for item in view.state.filed.values() {
+        for push in &item.pushes {
+            let Ok(manifest) = tree::manifest(ctx, store, item, push).await else { continue };
+            let Some(same) = manifest.files().iter().find(|other| other.sha256 == file.sha256) else { continue };
+            let Some(object) = shelf::shown_at(item, push, same).map(Object::at) else { continue };
+            match tree::digest(store, &object, file.size).await {
+                Ok(digest) if digest == file.sha256 => {
+                    let whence = format!("the same content is shown as {}", object.path);
                     return Ok(Some((From::Remote(object), whence)));
                 }
                 Ok(_) => {}
@@ -251,19 +294,11 @@ async fn plan_folders(
     let mut asked = commit;
     for (folder, marker) in push_folders(store).await? {
         if known.contains(&marker.txn) {
-            let to = layout::version(&marker.model, &marker.txn);
-            if folder.path.below(&layout::versions()).is_some() && folder.path != to {
-                let step = Step::new("move", folder.path.as_str(), format!("its marker says {to}"));
-                plan.push((Mend::Rename(marker.txn), step));
-            }
             continue;
         }
         let txn = marker.txn;
-        let replaced = marker.replaces.and_then(|damaged| {
-            let mut pushes = view.state.models.get(&marker.model)?.pushes.iter();
-            pushes.find(|push| push.txn == damaged)
-        });
-        if let Some(damaged) = replaced {
+        let replaced = marker.replaces.and_then(|damaged| view.state.push(&damaged));
+        if let Some((_, damaged)) = replaced {
             // A repair was stopped before its event; one that another repair was faster with is forgotten in time.
             if damaged.replaced_by.is_none() && damaged.removed.is_none() {
                 let target = format!("{}@{} ({})", marker.model, damaged.number, marker.revision.short());
@@ -282,7 +317,7 @@ async fn plan_folders(
                 continue;
             }
         }
-        let name = format!("push of {} ({})", marker.model, marker.revision.short());
+        let name = format!("push of {} ({})", marker.name(), marker.revision.short());
         if commit == Some(txn) {
             asked = None;
             let step = Step::new("commit", name, "asked for").bytes(marker.files.size());
@@ -294,18 +329,18 @@ async fn plan_folders(
     if let Some(txn) = asked {
         return Err(Error::not_found(format!("there is no aborted push {txn}")).hint("modelkeep repair --dry-run"));
     }
-    for model in view.state.models.values() {
+    for model in view.state.kept() {
         for push in &model.pushes {
             let Some(found) = tree::find(store, model, push).await? else { continue };
             let in_trash = found.folder.path.below(&layout::trash()).is_some();
-            let name = format!("{}@{} ({})", model.id, push.number, push.revision.short());
+            let name = format!("{}@{} ({})", model.name(), push.number, push.revision.short());
             if push.removed.is_none() && in_trash {
                 let to = layout::version(&model.id, &push.txn);
                 let step = Step::new("take out of the trash", name, "the log says that it is not removed");
                 plan.push((Mend::PutBack { folder: found.folder, to, txn: push.txn }, step));
             } else if push.removed.is_some() && !in_trash && view.problems.is_empty() {
                 let step = Step::new("move to trash", name, "it was removed");
-                plan.push((Mend::Trash { model: model.id.clone(), txn: push.txn }, step));
+                plan.push((Mend::Trash { txn: push.txn }, step));
             }
         }
     }
@@ -329,29 +364,49 @@ async fn apply(ctx: &Context, store: &Store, view: &mut View, mend: Mend) -> Res
     match mend {
         Mend::Confirm(name) => log::confirm(store, view, &name).await,
         Mend::Rewrite(name) => log::rewrite(ctx, store, &name).await,
-        Mend::Marker { model, txn, folder } => {
-            let pushed = view.state.models.get(&model).and_then(|m| Some((m, m.pushes.iter().find(|p| p.txn == txn)?)));
-            let (model, push) = pushed.ok_or_else(|| Error::internal("the push is not in the log"))?;
+        Mend::Marker { txn, folder } => {
+            let (model, push) = view.state.push(&txn).ok_or_else(|| Error::internal("the push is not in the log"))?;
             write_marker(ctx, store, model, push, &folder).await
         }
         Mend::Heal { model, txn, broken } => heal::heal(ctx, store, view, &model, &txn, &broken).await,
-        Mend::Rename(txn) => rename(ctx, store, &txn).await,
-        Mend::PutBack { folder, to, txn } => match tree::relocate(store, &folder, &txn, &to).await {
-            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => Ok(()),
-            other => other,
-        },
-        Mend::Trash { model, txn } => {
-            let pushed = view.state.models.get(&model).and_then(|m| Some((m, m.pushes.iter().find(|p| p.txn == txn)?)));
-            let Some((model, push)) = pushed else { return Ok(()) };
+        Mend::PutBack { folder, to, txn } => {
+            tree::relocate(store, &folder, &txn, &to).await.or_else(tree::moved_meanwhile)
+        }
+        Mend::Trash { txn } => {
+            let Some((model, push)) = view.state.push(&txn) else { return Ok(()) };
             remove::trash(store, model, push).await
         }
         Mend::Commit { folder, marker } => commit(ctx, store, view, folder, &marker).await,
         Mend::Project => {
-            let models: Vec<ModelId> = view.state.models.keys().cloned().collect();
-            let models: Vec<&ModelId> = models.iter().collect();
-            project::project(ctx, store, view, &models).await
+            let all = view.state.kept().map(|model| model.id.clone()).collect::<Vec<_>>();
+            project::project(ctx, store, view, &all.iter().collect::<Vec<_>>()).await
         }
     }
+}
+
+/// Gives each push folder a name to itself, and then its own.
+async fn own_names(ctx: &Context, store: &Store, view: &View, dry_run: bool) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for (folder, to) in twins::under_one_name(store).await? {
+        let reason = format!("another push stands there under this name; now {}", to.name());
+        steps.push(Step::new("rename", folder.path.as_str(), reason));
+        if !dry_run {
+            store.remote.rename(&folder, &to).await.or_else(tree::moved_meanwhile)?;
+        }
+    }
+    let known = verify::known(view);
+    for (folder, marker) in push_folders(store).await? {
+        let to = layout::version(&marker.model, &marker.txn);
+        if !known.contains(&marker.txn) || folder.path.below(&layout::versions()).is_none() || folder.path == to {
+            continue;
+        }
+        ctx.check_stop()?;
+        steps.push(Step::new("move", folder.path.as_str(), format!("its marker says {to}")));
+        if !dry_run {
+            rename(ctx, store, &marker.txn).await?;
+        }
+    }
+    Ok(steps)
 }
 
 /// Gives a push folder its own name; what stands under that name gets a free one, and its own turn.
@@ -364,12 +419,9 @@ async fn rename(ctx: &Context, store: &Store, txn: &Txn) -> Result<()> {
     }
     if let Some(other) = store.remote.find(&Object::at(to.clone())).await? {
         let free = layout::version(&marker.model, &staging::new_txn(ctx)?);
-        store.remote.rename(&other.object(), &free).await?;
+        store.remote.rename(&other.object(), &free).await.or_else(tree::moved_meanwhile)?;
     }
-    match tree::relocate(store, &folder, txn, &to).await {
-        Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => Ok(()),
-        other => other,
-    }
+    tree::relocate(store, &folder, txn, &to).await.or_else(tree::moved_meanwhile)
 }
 
 async fn write_marker(ctx: &Context, store: &Store, model: &Model, push: &Push, folder: &RemotePath) -> Result<()> {
@@ -384,6 +436,7 @@ async fn write_marker(ctx: &Context, store: &Store, model: &Model, push: &Push, 
         by: push.by.clone(),
         facts: push.facts.clone(),
         replaces: None,
+        filed: model.filed(push),
         ids: BTreeMap::new(),
         files: tree::manifest(ctx, store, model, push).await?,
     };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use modelkeep_core::digest::{RevisionId, Txn};
+use modelkeep_core::filed::Place;
 use modelkeep_core::manifest::{FileEntry, ModelKind};
 use modelkeep_core::name::{Label, ModelId};
 use modelkeep_core::registry::{Model, Push, State, Status};
@@ -72,8 +73,11 @@ impl Step {
 /// What a command that changes the registry did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Change {
-    /// The model it was about.
+    /// The model it was about; the key of what is filed.
     pub model: ModelId,
+    /// Where it is shown, when it was about what is filed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// The revision it was about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<RevisionId>,
@@ -124,6 +128,12 @@ pub struct ModelItem {
     pub training_date: Option<String>,
     /// Where a base model was taken from.
     pub source: Option<String>,
+    /// The commit that it was there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_commit: Option<String>,
+    /// The licence that it has there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
     /// What it is for.
     pub purpose: Option<String>,
 }
@@ -158,6 +168,8 @@ impl ModelItem {
             pushed_at: push.map(|push| push.at),
             training_date: said.training_date,
             source: said.source,
+            source_commit: push.and_then(|push| push.facts.source_commit.clone()),
+            license: push.and_then(|push| push.facts.license.clone()),
             purpose: model.text("purpose", None),
         }
     }

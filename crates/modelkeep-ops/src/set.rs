@@ -35,7 +35,7 @@ pub async fn set(ctx: &Context, model: &str, assignments: &[String], dry_run: bo
         log::append(ctx, &store, &mut view, Body::Fields { model: id.clone(), set: wanted }).await?;
         project::after(ctx, &store, &mut view, &[&id]).await?;
     }
-    Ok(Change { model: id, revision: None, changed, steps, wrote: Wrote::to(&store, dry_run) })
+    Ok(Change { model: id, place: None, revision: None, changed, steps, wrote: Wrote::to(&store, dry_run) })
 }
 
 fn parse(assignment: &str) -> Result<(String, Value)> {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use modelkeep_core::gitrules::Limits;
 use modelkeep_core::retention::{MIN_GRACE_DAYS, Retention};
 use modelkeep_core::size::ByteSize;
 use modelkeep_core::{Error, Result};
@@ -65,6 +66,36 @@ pub enum Evict {
     Never,
 }
 
+/// Budgets of the rows of `status`; the defaults are a Codespace's of 15 GB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budgets {
+    /// Code and documents.
+    pub code: ByteSize,
+    /// Virtual environments, `site-packages`, `node_modules`, `target`.
+    pub dependencies: ByteSize,
+    /// Data sets.
+    pub data: ByteSize,
+    /// Git's history.
+    pub git: ByteSize,
+    /// Caches of pip, uv, conda and the like together: what `cache clear` goes down to.
+    pub caches: ByteSize,
+    /// What should stay free on the disk.
+    pub free: ByteSize,
+}
+
+/// When upkeep does something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Maintain {
+    /// With less than this free on the disk the cache gives some.
+    pub free: ByteSize,
+    /// A cache over this is cleared.
+    pub caches: ByteSize,
+    /// Notebooks that nobody touched for so many days are filed on the store.
+    pub notebook_days: u32,
+    /// The folder, seen from the workspace, that archives of notebooks go to; by default one of the user's own data.
+    pub backup: Option<PathBuf>,
+}
+
 /// All settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -78,12 +109,32 @@ pub struct Settings {
     pub budget_models: ByteSize,
     /// Everything that `status` lists.
     pub budget_total: ByteSize,
+    /// What each of the other rows of `status` may take.
+    pub budgets: Budgets,
+    /// Making room goes down to so many hundredths of a budget.
+    pub budget_low: u8,
+    /// A folder on another disk that takes what the HF cache has no room for.
+    pub overflow: Option<PathBuf>,
+    /// How fast models are expected to come back, in bytes a second.
+    pub rate: ByteSize,
     /// What to do when the disk is full.
     pub evict: Evict,
     /// Which pushes may go.
     pub retention: Retention,
+    /// When upkeep does something.
+    pub maintain: Maintain,
     /// Whether unchanged content may be a hard link on a folder remote (shares bytes: an edit in place changes both).
     pub hard_links: bool,
+    /// What is deleted on Drive skips Drive's own trash.
+    pub permanent_delete: bool,
+    /// What git should not be given.
+    pub guard: Limits,
+    /// The settings files that have rules of placement, with their text, the nearest first.
+    pub placement: Vec<(PathBuf, String)>,
+    /// The settings files that have prices, likewise.
+    pub prices: Vec<(PathBuf, String)>,
+    /// What `serve` keeps of content that it fetched from a store that is not a folder.
+    pub serve_cache: ByteSize,
     /// Configured remotes.
     pub remotes: BTreeMap<String, RemoteSetting>,
     /// Keys in the settings files that this version does not know, with their file.
@@ -102,12 +153,23 @@ pub struct Known {
 }
 
 /// Every setting there is.
-pub const KNOWN: [Known; 11] = [
+pub const KNOWN: &[Known] = &[
     Known { key: "name", default: "", about: "the workspace's name (default: its folder's)" },
     Known { key: "remote", default: "default", about: "the remote that commands use" },
     Known { key: "namespace", default: "", about: "first part of Hub-style names (default: the name as a slug)" },
     Known { key: "budget.models", default: "2GB", about: "HF cache and models/ together" },
     Known { key: "budget.total", default: "15GB", about: "everything that `status` lists" },
+    Known { key: "budget.code", default: "300MB", about: "code and documents of the workspace" },
+    Known { key: "budget.dependencies", default: "2GB", about: "virtual environments, node_modules, target" },
+    Known { key: "budget.data", default: "100MB", about: "data sets in the workspace" },
+    Known { key: "budget.git", default: "100MB", about: "the workspace's .git" },
+    Known {
+        key: "budget.caches", default: "1GB", about: "caches of pip, uv, conda…; what `cache clear` goes down to"
+    },
+    Known { key: "budget.free", default: "10GB", about: "what should stay free on the disk" },
+    Known { key: "budget.low_percent", default: "80", about: "making room goes down to this part of a budget" },
+    Known { key: "overflow", default: "", about: "folder on another disk, for the HF cache when this one is full" },
+    Known { key: "rate", default: "25MB", about: "bytes a second at which models are expected to come back" },
     Known { key: "evict", default: "auto", about: "make room on a full disk: auto, ask or never" },
     Known { key: "retention.keep_last", default: "", about: "newest pushes of each model that stay (default: all)" },
     Known { key: "retention.keep_best", default: "", about: "metric by which the best push stays too" },
@@ -117,7 +179,17 @@ pub const KNOWN: [Known; 11] = [
         default: "30",
         about: "days that removed content stays in our trash, 7 or more",
     },
+    Known { key: "maintain.free", default: "5GB", about: "with less free on the disk upkeep evicts from the cache" },
+    Known { key: "maintain.caches", default: "3GB", about: "a cache larger than this is cleared once a month" },
+    Known { key: "maintain.backup", default: "", about: "folder for archives of notebooks (default: the user's data)" },
+    Known { key: "maintain.notebook_days", default: "30", about: "notebooks untouched for so long are filed" },
+    Known { key: "serve.cache", default: "5GB", about: "what `serve` keeps of content that it fetched" },
     Known { key: "folder.hard_links", default: "false", about: "share unchanged files between pushes by hard links" },
+    Known { key: "gdrive.permanent_delete", default: "false", about: "what is deleted skips Drive's own trash" },
+    Known { key: "guard.allow", default: "", about: "paths that git may have whatever they are, such as tests/**" },
+    Known { key: "guard.max_file", default: "10MB", about: "files so large do not belong in git" },
+    Known { key: "guard.notebook_outputs", default: "100kB", about: "a notebook may carry so much output into git" },
+    Known { key: "guard.repository", default: "100MB", about: "a git repository stays below this" },
 ];
 
 impl Settings {
@@ -134,6 +206,7 @@ impl Settings {
             .collect();
         let mut remotes = BTreeMap::new();
         let mut unknown = Vec::new();
+        let (mut placement, mut prices) = (Vec::new(), Vec::new());
         let user = env.config_dir().map(|dir| Origin::User(dir.join("config.toml")));
         let workspace_file = workspace.map(|workspace| Origin::Workspace(workspace.settings_file()));
         for origin in [user, workspace_file].into_iter().flatten() {
@@ -142,16 +215,21 @@ impl Settings {
                 Some((changed, text)) if changed == file => text.to_owned(),
                 _ => read_file(file)?,
             };
-            take_in(&text, file, &origin, &mut values, &mut remotes, &mut unknown)?;
+            let tables = take_in(&text, file, &origin, &mut values, &mut remotes, &mut unknown)?;
+            for (has, texts) in [(tables.placement, &mut placement), (tables.prices, &mut prices)] {
+                if has {
+                    texts.insert(0, (file.clone(), text.clone()));
+                }
+            }
         }
-        for known in &KNOWN {
+        for known in KNOWN {
             let variable = variable_of(known.key);
             if let Some(text) = env.get(&variable) {
                 values.insert(known.key, Value { text: text.to_owned(), origin: Origin::Environment(variable) });
             }
         }
         let settings = Self::from_values(values, remotes, workspace)?;
-        Ok(Self { unknown, ..settings })
+        Ok(Self { placement, prices, unknown, ..settings })
     }
 
     fn from_values(
@@ -178,6 +256,19 @@ impl Settings {
             let key = "retention.grace_days";
             return Err(wrong(&values, key, Error::usage(format!("{key} must be {MIN_GRACE_DAYS} or more"))));
         }
+        let budgets = Budgets {
+            code: size("budget.code")?,
+            dependencies: size("budget.dependencies")?,
+            data: size("budget.data")?,
+            git: size("budget.git")?,
+            caches: size("budget.caches")?,
+            free: size("budget.free")?,
+        };
+        let budget_low = parse::<u8>(&values, "budget.low_percent")?.filter(|low| (1..=100).contains(low));
+        let budget_low = budget_low.ok_or_else(|| {
+            let key = "budget.low_percent";
+            wrong(&values, key, Error::usage(format!("{key} must be 1 to 100")))
+        })?;
         let evict = match text("evict") {
             "auto" => Evict::Auto,
             "ask" => Evict::Ask,
@@ -193,9 +284,24 @@ impl Settings {
             namespace: given("namespace").map_or(slug, str::to_owned),
             budget_models: size("budget.models")?,
             budget_total: size("budget.total")?,
+            budgets,
+            budget_low,
+            overflow: given("overflow").map(PathBuf::from),
+            rate: size("rate")?,
             evict,
             retention,
             hard_links: parse(&values, "folder.hard_links")?.unwrap_or(false),
+            permanent_delete: parse(&values, "gdrive.permanent_delete")?.unwrap_or(false),
+            guard: limits(&values)?,
+            maintain: Maintain {
+                free: size("maintain.free")?,
+                caches: size("maintain.caches")?,
+                notebook_days: parse(&values, "maintain.notebook_days")?.unwrap_or(30),
+                backup: given("maintain.backup").map(PathBuf::from),
+            },
+            placement: Vec::new(),
+            prices: Vec::new(),
+            serve_cache: size("serve.cache")?,
             remotes,
             unknown: Vec::new(),
             values,
@@ -230,6 +336,18 @@ fn parse<T: std::str::FromStr>(values: &BTreeMap<&'static str, Value>, key: &str
         .map_err(|_| wrong(values, key, Error::usage(format!("{key} = `{}` cannot be read", value.text))))
 }
 
+fn limits(values: &BTreeMap<&'static str, Value>) -> Result<Limits> {
+    let size = |key: &str| {
+        let size = values[key].text.parse::<ByteSize>();
+        size.map_err(|error| wrong(values, key, error.context(key)))
+    };
+    let allow = values["guard.allow"].text.split(',').map(str::trim).filter(|pattern| !pattern.is_empty());
+    let allow: Vec<String> = allow.map(str::to_owned).collect();
+    let (file, outputs) = (size("guard.max_file")?, size("guard.notebook_outputs")?);
+    let repository = size("guard.repository")?;
+    Limits::new(file, outputs, repository, &allow).map_err(|error| wrong(values, "guard.allow", error))
+}
+
 /// Says where a value that cannot be used stands, and what to do about it.
 fn wrong(values: &BTreeMap<&'static str, Value>, key: &str, error: Error) -> Error {
     let default = KNOWN.iter().find(|known| known.key == key).map_or("", |known| known.default);
@@ -252,6 +370,16 @@ pub(crate) fn read_file(file: &Path) -> Result<String> {
     }
 }
 
+/// What a settings file has that is read where it is needed.
+#[derive(Default)]
+struct Tables {
+    /// Rules of placement.
+    placement: bool,
+    /// Prices.
+    prices: bool,
+}
+
+/// Takes a file's settings in.
 fn take_in(
     text: &str,
     file: &Path,
@@ -259,14 +387,19 @@ fn take_in(
     values: &mut BTreeMap<&'static str, Value>,
     remotes: &mut BTreeMap<String, RemoteSetting>,
     unknown: &mut Vec<(String, PathBuf)>,
-) -> Result<()> {
+) -> Result<Tables> {
     let unreadable = |why: String| {
         Error::usage(format!("{}: {why}", file.display())).hint(format!("mend {}, or move it aside", file.display()))
     };
     let table: toml::Table = toml::from_str(text).map_err(|error| unreadable(error.to_string()))?;
     let mut flat = Vec::new();
+    let mut tables = Tables::default();
     for (key, value) in table {
-        if key == "remotes" {
+        if key == "placement" {
+            tables.placement = true;
+        } else if key == "prices" {
+            tables.prices = true;
+        } else if key == "remotes" {
             let found: BTreeMap<String, RemoteSetting> =
                 value.try_into().map_err(|error| unreadable(format!("[remotes]: {error}")))?;
             remotes.extend(found);
@@ -284,9 +417,15 @@ fn take_in(
         };
         let text = match value {
             toml::Value::String(text) => text,
+            // A list may be written as one, or as a text with commas.
+            toml::Value::Array(items) => items
+                .iter()
+                .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+                .collect::<Vec<_>>()
+                .join(", "),
             other => other.to_string(),
         };
         values.insert(known.key, Value { text, origin: origin.clone() });
     }
-    Ok(())
+    Ok(tables)
 }

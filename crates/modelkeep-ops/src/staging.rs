@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use modelkeep_core::digest::{Sha256, Txn};
@@ -15,6 +16,7 @@ use modelkeep_core::manifest::{FileEntry, Manifest};
 use modelkeep_core::name::ModelId;
 use modelkeep_core::path::{ContentPath, RemotePath};
 use modelkeep_core::registry::{Model, Push};
+use modelkeep_core::size::ByteSize;
 use modelkeep_core::{Error, Kind, Result};
 use modelkeep_remote::folder::failed;
 use modelkeep_remote::{Entry, EntryKind, Meter, Mode, Object, Source, Written};
@@ -35,7 +37,7 @@ pub struct Staging {
     /// The folder.
     pub folder: Object,
     /// What an earlier attempt brought into it.
-    arrived: BTreeMap<ContentPath, Entry>,
+    pub arrived: BTreeMap<ContentPath, Entry>,
 }
 
 /// Files up to this size are read into memory once, so that their digest is known before anything is sent.
@@ -53,9 +55,8 @@ pub fn new_txn(ctx: &Context) -> Result<Txn> {
 }
 
 impl Staging {
-    /// Makes a staging folder, or takes over the one that an earlier attempt at the same push left.
-    ///
-    /// Taking over is a move to a transaction of our own: of two processes that try, one finds the folder gone.
+    /// Makes a staging folder, or takes over the one that an earlier attempt at the same push left: with the files
+    /// that arrived in it, and with the uploads that were begun into it.
     pub async fn open(ctx: &Context, store: &Store, model: &ModelId, source: &Path, left: &[Begun]) -> Result<Self> {
         let local = store.local(ctx)?;
         let mut txn = new_txn(ctx)?;
@@ -64,23 +65,19 @@ impl Staging {
                 Txn::from_bytes(Sha256::of(model.as_str().as_bytes()).as_bytes()[..16].try_into().unwrap_or_default());
         }
         let path = layout::staged(&txn);
-        local.begin_push(store.id(), &Begun { txn, model: model.clone(), source: source.to_owned(), moving: false })?;
+        let place = local.place(&ctx.env.host_name());
+        let (source, here) = (source.to_owned(), place.clone());
+        local.begin_push(store.id(), &Begun { txn, model: model.clone(), source, moving: false, place })?;
         for begun in left.iter().rev() {
-            let old = layout::staged(&begun.txn);
-            // By id a folder could be moved twice; where there are ids, each process begins anew.
-            let taken = !store.remote.capabilities().ids
-                && store.remote.find(&Object::at(old.clone())).await?.is_some()
-                && match store.remote.rename(&Object::at(old), &path).await {
-                    Ok(()) => true,
-                    Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => false,
-                    Err(error) => return Err(error),
-                };
+            // By id, two machines with copies of one note would both take it.
+            let ours = !store.remote.capabilities().ids || begun.place == here;
+            let taken = if ours { take_over(store, &layout::staged(&begun.txn), &path).await? } else { None };
             local.end_push(&begun.txn)?;
-            if taken {
+            if let Some(folder) = taken {
                 let arrived = tree::walk(store, &path).await?;
                 let files = arrived.into_iter().filter(|entry| entry.kind == EntryKind::File);
                 let arrived = files.filter_map(|entry| Some((entry.path.below(&path)?.parse().ok()?, entry))).collect();
-                return Ok(Self { txn, folder: Object::at(path), arrived });
+                return Ok(Self { txn, folder, arrived });
             }
         }
         let entry = store.remote.create_dir(&path).await?;
@@ -108,6 +105,25 @@ impl Staging {
     }
 }
 
+/// Moves the staging folder of an earlier attempt to a transaction of our own; `None`: it is not there any more.
+///
+/// Of two processes that move by path, one finds the folder gone. By id both would move it: there only who began it
+/// tries, under the lock of this push, and looks once more.
+async fn take_over(store: &Store, old: &RemotePath, new: &RemotePath) -> Result<Option<Object>> {
+    let Some(entry) = store.remote.find(&Object::at(old.clone())).await? else { return Ok(None) };
+    match store.remote.rename(&entry.object(), new).await {
+        Ok(()) => {}
+        Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let folder = Object { path: new.clone(), id: entry.id };
+    if folder.id.is_some() {
+        let now = store.remote.find(&folder).await?;
+        return Ok(Some(folder).filter(|_| now.is_some_and(|entry| entry.path == *new)));
+    }
+    Ok(Some(folder))
+}
+
 /// What was brought into a staging folder.
 #[derive(Debug)]
 pub struct Filled {
@@ -125,14 +141,38 @@ struct Brought {
     sent: u64,
 }
 
+/// Where a push's files come from.
+#[async_trait(?Send)]
+pub trait Supply: Sync {
+    /// Names it in the journal, so that the next attempt at the same push is known as such.
+    fn root(&self) -> &Path;
+
+    /// Its content, when all of it is known before anything is sent.
+    fn manifest(&self) -> Result<Option<Manifest>>;
+
+    /// Brings every file into the staging folder.
+    async fn fill(&self, ctx: &Context, store: &Store, view: &View, staging: &Staging) -> Result<Filled>;
+}
+
+#[async_trait(?Send)]
+impl Supply for Directory {
+    fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn manifest(&self) -> Result<Option<Manifest>> {
+        let entry =
+            |file: &LocalFile| Some(FileEntry { path: file.path.clone(), size: file.stat.size, sha256: file.sha256? });
+        self.files.iter().map(entry).collect::<Option<Vec<_>>>().map(Manifest::new).transpose()
+    }
+
+    async fn fill(&self, ctx: &Context, store: &Store, view: &View, staging: &Staging) -> Result<Filled> {
+        fill(ctx, store, view, staging, self).await
+    }
+}
+
 /// Brings every file of `directory` into the staging folder.
-pub async fn fill(
-    ctx: &Context,
-    store: &Store,
-    view: &View,
-    staging: &Staging,
-    directory: &Directory,
-) -> Result<Filled> {
+async fn fill(ctx: &Context, store: &Store, view: &View, staging: &Staging, directory: &Directory) -> Result<Filled> {
     let there = Holdings::of(ctx, store, view).await?;
     let hashed: Mutex<Vec<(std::path::PathBuf, Stat, Sha256)>> = Mutex::new(Vec::new());
     let total = directory.files.iter().map(|file| file.stat.size).sum();
@@ -165,7 +205,11 @@ pub async fn fill(
     // Also of a push that fails: the next attempt need not read these again.
     let hashed = hashed.into_inner().unwrap_or_else(PoisonError::into_inner);
     store.local(ctx)?.remember_hashes(&hashed)?;
-    let brought: Vec<Brought> = brought?.into_iter().flatten().collect();
+    let brought = match brought {
+        Err(error) if error.kind() == Kind::Quota => return Err(without_room(store, staging, directory, error).await),
+        other => other?,
+    };
+    let brought: Vec<Brought> = brought.into_iter().flatten().collect();
     Ok(Filled {
         sent: brought.iter().map(|brought| brought.sent).sum(),
         ids: brought.iter().filter_map(|b| Some((b.file.path.clone(), b.id.clone()?))).collect(),
@@ -184,7 +228,7 @@ pub async fn hash_all(ctx: &Context, store: &Store, directory: &mut Directory) -
     let digests = stream::iter(unknown)
         .map(|at| {
             let file = &directory.files[at];
-            async move { Ok::<_, Error>((at, observe::hash(ctx, file).await?)) }
+            async move { Ok::<_, Error>((at, observe::hash(file, ctx.meter()).await?)) }
         })
         .buffer_unordered(ctx.jobs)
         .try_collect::<Vec<_>>()
@@ -227,7 +271,7 @@ async fn send_small(ctx: &Context, store: &Store, staging: &Staging, files: &[&L
     let brought = files.iter().zip(written).map(|(file, written)| Brought {
         file: FileEntry { path: file.path.clone(), size: written.size, sha256: written.sha256 },
         id: written.id,
-        sent: written.size,
+        sent: written.sent,
     });
     let brought = brought.collect();
     let files: Vec<LocalFile> = files.iter().map(|file| (*file).clone()).collect();
@@ -235,8 +279,18 @@ async fn send_small(ctx: &Context, store: &Store, staging: &Staging, files: &[&L
     Ok(brought)
 }
 
+/// Says how much is needed and how much is free, if the store tells.
+async fn without_room(store: &Store, staging: &Staging, directory: &Directory, error: Error) -> Error {
+    let size = |file: &LocalFile| if staging.arrived.contains_key(&file.path) { 0 } else { file.stat.size };
+    let needed = ByteSize(directory.files.iter().map(size).sum());
+    match store.remote.usage().await.ok().and_then(|usage| Some(usage.quota?.saturating_sub(usage.used?))) {
+        Some(free) => error.context(format!("the push needs {needed}, and {} is free", ByteSize(free))),
+        None => error.context(format!("the push needs {needed}")),
+    }
+}
+
 /// Says which file could not be stored, and what to do about a store that is full.
-fn not_stored(error: Error, file: &str) -> Error {
+pub fn not_stored(error: Error, file: &str) -> Error {
     match error.kind() {
         Kind::Interrupted => error,
         Kind::Quota if error.hint_text().is_none() => {
@@ -273,7 +327,7 @@ async fn bring(
             Some(sha256)
         }
         None if store.remote.capabilities().cheap_reads && there.differs(store, file, &candidates).await? => None,
-        None => Some(observe::hash(ctx, file).await?),
+        None => Some(observe::hash(file, ctx.silent_meter()).await?),
     };
     if let Some(sha256) = sha256
         && let Some(id) = there
@@ -319,7 +373,7 @@ async fn send(
         return Err(Error::conflict(format!("{} changed while it was sent", file.local.display()))
             .hint("wait until it is written, then run it again"));
     }
-    let sent = written.size;
+    let sent = written.sent;
     let file = FileEntry { path: file.path.clone(), size: written.size, sha256: written.sha256 };
     Ok(Brought { file, id: written.id, sent })
 }
@@ -331,14 +385,18 @@ async fn keep_arrived(ctx: &Context, store: &Store, file: &LocalFile, arrived: &
     }
     let here = match file.sha256 {
         Some(sha256) => sha256,
-        None => observe::hash(ctx, file).await?,
+        None => observe::hash(file, ctx.silent_meter()).await?,
     };
     let there = match arrived.sha256 {
         Some(sha256) => sha256,
         None => tree::digest(store, &arrived.object(), arrived.size).await?,
     };
-    let kept = FileEntry { path: file.path.clone(), size: file.stat.size, sha256: here };
-    Ok((here == there).then(|| Brought { file: kept, id: arrived.id.clone(), sent: 0 }))
+    if here != there {
+        return Ok(None);
+    }
+    ctx.observer.tell(Progress::Bytes(arrived.size));
+    let file = FileEntry { path: file.path.clone(), size: arrived.size, sha256: here };
+    Ok(Some(Brought { file, id: arrived.id.clone(), sent: 0 }))
 }
 
 async fn read_small(file: &LocalFile) -> Result<Bytes> {
@@ -352,7 +410,7 @@ async fn read_small(file: &LocalFile) -> Result<Bytes> {
 }
 
 /// What the remote holds, by size and digest.
-struct Holdings<'a> {
+pub struct Holdings<'a> {
     by_size: HashMap<u64, Vec<Held<'a>>>,
     /// Where each push was found, and when its marker was written: a file changed after that is not what it was.
     found: tokio::sync::Mutex<HashMap<Txn, Option<Located>>>,
@@ -370,9 +428,10 @@ struct Held<'a> {
 }
 
 impl<'a> Holdings<'a> {
-    async fn of(ctx: &Context, store: &Store, view: &'a View) -> Result<Self> {
+    /// Everything that the log says is there.
+    pub async fn of(ctx: &Context, store: &Store, view: &'a View) -> Result<Self> {
         let mut by_size: HashMap<u64, Vec<Held<'a>>> = HashMap::new();
-        for model in view.state.models.values() {
+        for model in view.state.kept() {
             for push in model.pushes.iter().filter(|push| push.removed.is_none()) {
                 // A push that cannot be found lends nothing; `verify` is who reports it.
                 let Ok(manifest) = tree::manifest(ctx, store, model, push).await else { continue };
@@ -409,7 +468,7 @@ impl<'a> Holdings<'a> {
     }
 
     /// Copies content that the remote has to `to`; the copy's id where the store has ids. `None`: it must be sent.
-    async fn copy(
+    pub async fn copy(
         &self,
         ctx: &Context,
         store: &Store,

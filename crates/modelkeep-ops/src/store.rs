@@ -13,6 +13,7 @@ use modelkeep_remote::{FolderRemote, Object, PointerKind, Remote};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::colab;
 use crate::context::Context;
 use crate::drive::{self, OnDrive};
 use crate::local::Local;
@@ -136,8 +137,9 @@ impl Address {
         } else {
             let name = ctx.settings.remote.as_deref().unwrap_or(DEFAULT_NAME);
             if name == DEFAULT_NAME && !ctx.settings.remotes.contains_key(name) {
+                let place = if colab::is_here(&ctx.env) { "'gdrive:Banking LLM'" } else { "PATH-OR-URL" };
                 return Err(Error::new(Kind::Auth, "no store is set")
-                    .hint("modelkeep init --remote PATH-OR-URL (or --remote … with this command)"));
+                    .hint(format!("modelkeep init --remote {place} (or --remote … with this command)")));
             }
             Self::named_or_url(ctx, name)
         }
@@ -148,7 +150,7 @@ impl Address {
         if let Some(setting) = ctx.settings.remotes.get(given) {
             // A path in the settings is seen from the workspace, wherever the command runs.
             let base = ctx.workspace.as_ref().map_or(ctx.env.cwd.as_path(), |workspace| &workspace.root);
-            let location = locate(ctx, &setting.url, base)?;
+            let location = colab::reach(ctx, locate(ctx, &setting.url, base)?);
             return Ok(Self {
                 name: given.to_owned(),
                 url: setting.url.clone(),
@@ -166,7 +168,7 @@ impl Address {
                 format!("modelkeep remote list (there is: {})", known.join(", "))
             }));
         }
-        let location = locate(ctx, given, &ctx.env.cwd)?;
+        let location = colab::reach(ctx, locate(ctx, given, &ctx.env.cwd)?);
         Ok(Self {
             name: given.to_owned(),
             url: given.to_owned(),
@@ -189,6 +191,9 @@ impl Address {
                 return Ok(Opened { remote, trace, drive: Some(drive) });
             }
         };
+        if let Some(url) = colab::better(ctx, folder) {
+            ctx.note(format!("what goes through the mount is confirmed later; Drive itself can be asked here: {url}"));
+        }
         if !create && !folder.is_dir() {
             return Err(Error::not_found(format!("there is no folder {}", folder.display()))
                 .hint(format!("modelkeep init --remote {}", self.url)));
@@ -376,6 +381,13 @@ impl Store {
     /// Whether this client keeps a rule: always, but in that test.
     pub(crate) fn keeps(&self, rule: Rule) -> bool {
         self.broken != Some(rule)
+    }
+
+    /// So many things at once: where a store is far away, each waits for answers more than it works.
+    pub(crate) fn at_once(&self, ctx: &Context) -> usize {
+        const AWAY: usize = 8;
+        let away = ctx.jobs > 1 && !self.remote.capabilities().cheap_reads;
+        if away { ctx.jobs.max(AWAY) } else { ctx.jobs }
     }
 
     /// The tree's id.

@@ -1,6 +1,6 @@
 //! Push folders on the remote: found by marker, read by id where there are ids.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use modelkeep_core::digest::{Sha256, Txn};
 use modelkeep_core::event::{Body, Event};
@@ -77,18 +77,20 @@ pub async fn find(store: &Store, model: &Model, push: &Push) -> Result<Option<Fo
     }
     // Two clients that move by path at the same time may leave a folder under another's name; its marker still says
     // what it is, and `repair` gives it its own name again.
-    for other in store.remote.list(&layout::versions_of(&model.id), Inline::No).await? {
-        if other.kind == EntryKind::Dir
-            && let Some(found) = holds(store, other.path, &push.txn).await?
-        {
+    let kept = layout::versions_of(&model.id);
+    if let Some(found) = held_in(store, &kept, &push.txn).await? {
+        return Ok(Some(found));
+    }
+    let mut twins = store.remote.list(&layout::versions(), Inline::No).await?;
+    twins.retain(|folder| folder.kind == EntryKind::Dir && layout::is_twin(&folder.path, &kept));
+    // What was looked for in vain in a twin may just have been brought home.
+    let again = twins.first().map(|_| kept);
+    for folder in twins.into_iter().map(|twin| twin.path).chain(again) {
+        if let Some(found) = held_in(store, &folder, &push.txn).await? {
             return Ok(Some(found));
         }
     }
-    let days = if store.keeps(Rule::PullLooksInTrash) {
-        store.remote.list(&layout::trash(), Inline::No).await?
-    } else {
-        Vec::new()
-    };
+    let days = if store.keeps(Rule::PullLooksInTrash) { trash_days(store).await? } else { Vec::new() };
     for day in &days {
         if let Some(found) = holds(store, day.path.join(&push.txn.to_string()), &push.txn).await? {
             return Ok(Some(found));
@@ -100,12 +102,20 @@ pub async fn find(store: &Store, model: &Model, push: &Push) -> Result<Option<Fo
         }
     }
     for day in &days {
-        for other in store.remote.list(&day.path, Inline::No).await? {
-            if other.kind == EntryKind::Dir
-                && let Some(found) = holds(store, other.path, &push.txn).await?
-            {
-                return Ok(Some(found));
-            }
+        if let Some(found) = held_in(store, &day.path, &push.txn).await? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// The folder in this one that holds a push, whatever it is called.
+async fn held_in(store: &Store, parent: &RemotePath, txn: &Txn) -> Result<Option<Found>> {
+    for folder in store.remote.list(parent, Inline::No).await? {
+        if folder.kind == EntryKind::Dir
+            && let Some(found) = holds(store, folder.path, txn).await?
+        {
+            return Ok(Some(found));
         }
     }
     Ok(None)
@@ -113,13 +123,23 @@ pub async fn find(store: &Store, model: &Model, push: &Push) -> Result<Option<Fo
 
 /// Whether a push stands somewhere: in as few bytes as tell.
 pub async fn stands(store: &Store, model: &Model, push: &Push) -> Result<bool> {
-    if push.ids.is_none() {
-        for place in own_places(model, push) {
-            match store.remote.read(&Object::at(place.join(MARKER)), 0..256).await {
-                Ok(first) if String::from_utf8_lossy(&first).contains(&push.txn.to_string()) => return Ok(true),
-                Ok(_) => {}
-                Err(error) if error.kind() == Kind::NotFound => {}
-                Err(error) => return Err(error),
+    match &push.ids {
+        // A marker is never changed: where it is, in its folder, the push is.
+        Some(ids) => {
+            let guess = layout::version(&model.id, &push.txn);
+            if let Some(folder) = store.remote.find(&Object { path: guess, id: Some(ids.folder.clone()) }).await? {
+                let path = folder.path.join(MARKER);
+                let marker = store.remote.find(&Object { path: path.clone(), id: Some(ids.marker.clone()) }).await?;
+                if marker.is_some_and(|marker| marker.path == path) {
+                    return Ok(true);
+                }
+            }
+        }
+        None => {
+            for place in own_places(model, push) {
+                if is_of(store, &Object::at(place.join(MARKER)), &push.txn).await? == Some(true) {
+                    return Ok(true);
+                }
             }
         }
     }
@@ -144,6 +164,11 @@ pub async fn relocate(store: &Store, folder: &Object, txn: &Txn, to: &RemotePath
     }
 }
 
+/// Nothing was moved, for somebody else was faster: what follows looks again.
+pub(crate) fn moved_meanwhile(error: Error) -> Result<()> {
+    if matches!(error.kind(), Kind::NotFound | Kind::Conflict) { Ok(()) } else { Err(error) }
+}
+
 /// Takes a small file of ours away, where equal names can stand together every one of it.
 pub async fn delete_all(store: &Store, path: &RemotePath) -> Result<()> {
     if store.remote.capabilities().unique_names {
@@ -157,29 +182,37 @@ pub async fn delete_all(store: &Store, path: &RemotePath) -> Result<()> {
     Ok(())
 }
 
+/// Whether a marker is that of this push, by its first bytes, which say whose it is; `None`: there is none.
+async fn is_of(store: &Store, marker: &Object, txn: &Txn) -> Result<Option<bool>> {
+    match store.remote.read(marker, 0..256).await {
+        Ok(first) => Ok(Some(String::from_utf8_lossy(&first).contains(&txn.to_string()))),
+        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The marker of another push, if that is what stands there.
 async fn other_at(store: &Store, place: &RemotePath, txn: &Txn) -> Result<Option<Marker>> {
+    if is_of(store, &Object::at(place.join(MARKER)), txn).await? != Some(false) {
+        return Ok(None);
+    }
     match marker_in(store, place).await {
         Err(error) if error.kind() == Kind::Integrity => Ok(None),
         marker => Ok(marker?.filter(|marker| marker.txn != *txn)),
     }
 }
 
-/// Whether the push still stands where it was found: a marker says in its first bytes whose it is.
+/// Whether the push still stands where it was found.
 pub async fn still_holds(store: &Store, found: &Found) -> Result<bool> {
-    if found.folder.id.is_some() {
-        return Ok(true);
-    }
-    match store.remote.read(&found.marker_object(), 0..256).await {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).contains(&found.marker.txn.to_string())),
-        Err(error) if error.kind() == Kind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+    Ok(found.folder.id.is_some() || is_of(store, &found.marker_object(), &found.marker.txn).await? == Some(true))
 }
 
 /// Where a push belongs: shown, kept, or where it was adopted.
 pub fn own_places(model: &Model, push: &Push) -> Vec<RemotePath> {
-    let mut places = vec![layout::shown(model.kind, &model.id), layout::version(&model.id, &push.txn)];
+    let mut places = vec![layout::version(&model.id, &push.txn)];
+    if model.place.is_none() {
+        places.insert(0, layout::shown(model.kind, &model.id));
+    }
     places.extend(push.folder.as_ref().map(|name| layout::models(model.kind).join(name)));
     places
 }
@@ -217,14 +250,25 @@ pub async fn model_folders(store: &Store) -> Result<Vec<(Entry, ModelKind)>> {
 
 /// Every folder in `versions/`, whichever model's.
 pub async fn version_folders(store: &Store) -> Result<Vec<Entry>> {
-    // Where names are not unique a path is all folders of that name, and is listed once.
-    let models = store.remote.list(&layout::versions(), Inline::No).await?;
     let mut folders = Vec::new();
-    for model in models.into_iter().map(|entry| entry.path).collect::<BTreeSet<_>>() {
-        folders.extend(store.remote.list(&model, Inline::No).await?);
+    for model in each_path_once(store, &layout::versions()).await? {
+        folders.extend(store.remote.list(&model.path, Inline::No).await?);
     }
     folders.retain(|entry| entry.kind == EntryKind::Dir);
     Ok(folders)
+}
+
+/// The days of the trash.
+pub async fn trash_days(store: &Store) -> Result<Vec<Entry>> {
+    each_path_once(store, &layout::trash()).await
+}
+
+/// What stands in a folder. Where names are not unique a path is all folders of that name, and is to be listed once.
+async fn each_path_once(store: &Store, folder: &RemotePath) -> Result<Vec<Entry>> {
+    let mut entries = store.remote.list(folder, Inline::No).await?;
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    entries.dedup_by(|a, b| a.path == b.path);
+    Ok(entries)
 }
 
 /// Everything below a folder, files and folders, in no order.
@@ -274,10 +318,10 @@ pub fn lost(model: &Model, push: &Push) -> Error {
     Error::integrity(format!(
         "push #{} of {} ({}) is nowhere on the remote",
         push.number,
-        model.id,
+        model.name(),
         push.revision.short()
     ))
-    .hint(format!("modelkeep verify {}", model.id))
+    .hint(format!("modelkeep verify {}", model.name()))
 }
 
 /// What stands in a push folder against its manifest.

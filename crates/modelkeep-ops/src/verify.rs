@@ -70,12 +70,12 @@ pub async fn verify(ctx: &Context, model: Option<&str>, deep: bool) -> Result<Re
     let store = ctx.store().await?;
     let mut view = log::refresh(ctx, &store).await?;
     log::look_ahead(ctx, &store, &mut view).await?;
-    let only = model.map(|name| view.state.model(name).map(|model| model.id.clone())).transpose()?;
+    let only = model.map(|name| view.state.named_any(name).map(|(model, _)| model.id.clone())).transpose()?;
     let mut report = Report { checked: 0, bytes: 0, problems: Vec::new(), notes: Vec::new() };
     report.notes.extend(view.problems.iter().map(ToString::to_string));
     ctx.observer.tell(Progress::Stage { name: "verifying", bytes: None });
     let mut rotten = if only.is_none() { BTreeSet::new() } else { rotten(ctx, &store)? };
-    for model in view.state.models.values().filter(|model| only.as_ref().is_none_or(|only| *only == model.id)) {
+    for model in view.state.kept().filter(|model| only.as_ref().is_none_or(|only| *only == model.id)) {
         for push in model.pushes.iter().filter(|push| push.removed.is_none()) {
             ctx.check_stop()?;
             if check(ctx, &store, model, push, deep, &mut report).await? {
@@ -100,7 +100,7 @@ pub async fn verify(ctx: &Context, model: Option<&str>, deep: bool) -> Result<Re
             report.notes.push(format!("{n} event(s) came through a mount and were not seen in the store itself yet"));
         }
     }
-    let stale = project::stale(&store, &view).await?;
+    let stale = project::stale(ctx, &store, &view).await?;
     let stale = stale.into_iter().filter(|(model, _)| only.is_none() || *model == only);
     report.problems.extend(stale.map(|(model, path)| Problem {
         model,
@@ -151,7 +151,8 @@ async fn check(
     report.checked += damage.checked;
     report.bytes += damage.bytes;
     let mut tell_with = |path: String, kind, hint: &str| {
-        report.problems.push(Problem { model: Some(model.id.clone()), path, kind, hint: hint.to_owned() });
+        let model = model.place.is_none().then(|| model.id.clone());
+        report.problems.push(Problem { model, path, kind, hint: hint.to_owned() });
     };
     let mut tell = |path: String, kind| tell_with(path, kind, "modelkeep repair");
     let Some(folder) = &damage.folder else {
@@ -284,5 +285,5 @@ async fn unmarked(
 
 /// Transactions that the log knows, with their models; whether removed.
 pub(crate) fn known(view: &View) -> BTreeSet<Txn> {
-    view.state.models.values().flat_map(|model| model.pushes.iter().map(|push| push.txn)).collect()
+    view.state.kept().flat_map(|model| model.pushes.iter().map(|push| push.txn)).collect()
 }

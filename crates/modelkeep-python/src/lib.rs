@@ -13,25 +13,35 @@ use std::path::PathBuf;
 use modelkeep_ops::{Env, Options};
 use pyo3::prelude::*;
 
-use crate::operations::Call;
+use crate::operations::{Asked, Call};
+use crate::running::Callbacks;
 
 /// Where operations are done: a workspace and a store, or whatever the current directory and environment say.
 #[pyclass(frozen, module = "modelkeep._modelkeep")]
 struct Session {
     options: Options,
     notebook: bool,
+    credentials: Option<Py<PyAny>>,
 }
 
 #[pymethods]
 impl Session {
     /// What is given here is made absolute now; what is not is looked up at each call, as the command line does.
     #[new]
-    #[pyo3(signature = (workspace=None, remote=None, *, notebook=false))]
-    fn new(py: Python<'_>, workspace: Option<PathBuf>, remote: Option<String>, notebook: bool) -> PyResult<Self> {
+    #[pyo3(signature = (workspace=None, remote=None, *, notebook=false, credentials=None, offline=false))]
+    fn new(
+        py: Python<'_>,
+        workspace: Option<PathBuf>,
+        remote: Option<String>,
+        notebook: bool,
+        credentials: Option<Py<PyAny>>,
+        offline: bool,
+    ) -> PyResult<Self> {
         let env = Env::from_process();
-        let options = Options { workspace: workspace.map(|path| env.cwd.join(path)), remote, ..Options::default() };
+        let workspace = workspace.map(|path| env.cwd.join(path));
+        let options = Options { workspace, remote, offline, ..Options::default() };
         let options = store::settle(&env, options).map_err(|error| failure::exception(py, error.into()))?;
-        Ok(Self { options, notebook })
+        Ok(Self { options, notebook, credentials })
     }
 
     /// Does one operation. `request` and the answer are JSON; `progress(kind, text, bytes)` is called while it runs.
@@ -46,8 +56,12 @@ impl Session {
         // Read while Python is held: `os.environ` may not change under it.
         let env = Env::from_process();
         let (options, notebook) = (self.options.clone(), self.notebook);
-        let outcome = running::run(py, progress, move |observer, stop| async move {
-            Call { env, options, observer, stop, notebook }.run(&operation, &request).await
+        let credentials = self.credentials.as_ref().map(|callable| callable.bind(py));
+        let callbacks = Callbacks { progress, credentials };
+        let outcome = running::run(py, &callbacks, move |observer, stop, credentials| async move {
+            let options = Options { credentials, ..options };
+            let asked = Asked { operation: &operation, request: &request };
+            Call { env, options, observer, stop, notebook }.run(asked).await
         })?;
         outcome.map_err(|failure| failure::exception(py, failure))
     }

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use modelkeep_core::{Error, Kind};
+use modelkeep_ops::credentials::{Callback, Secret, Token};
 use modelkeep_ops::{Observer, Progress};
+use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -26,7 +28,17 @@ pub type Outcome = Result<String, Failure>;
 
 enum Message {
     Progress(Progress),
+    /// Wanted: a token for Drive. Dropping the sender says that there is none.
+    Token(Sender<Secret>),
     Done(Outcome),
+}
+
+/// What Python is called back for while an operation runs.
+pub struct Callbacks<'a, 'py> {
+    /// `progress(kind, text, bytes)`.
+    pub progress: Option<&'a Bound<'py, PyAny>>,
+    /// `credentials()`, which returns an access token.
+    pub credentials: Option<&'a Bound<'py, PyAny>>,
 }
 
 /// Passes on what happens to the thread that waits. Bytes are added up, for there are many of them.
@@ -57,13 +69,27 @@ impl Observer for Teller {
     }
 }
 
+/// Tokens from the thread that waits: it alone calls Python, so a worker cannot hang on an interpreter that is ending.
+fn tokens(messages: Sender<Message>) -> Callback {
+    let messages = Mutex::new(messages);
+    Callback(Arc::new(move || {
+        let (answer, answered) = channel();
+        let none =
+            || Error::new(Kind::Auth, "no token was given for Drive").hint("credentials=… returns one as a text");
+        let sent = messages.lock().unwrap_or_else(PoisonError::into_inner).send(Message::Token(answer));
+        let secret = sent.ok().and_then(|()| answered.recv().ok()).ok_or_else(none)?;
+        // How long it is good for nobody says; it is asked for again when Drive refuses it.
+        Ok(Token { secret, lifetime: None })
+    }))
+}
+
 /// Does what `work` makes and waits for it. The outer error is Python's own: an interrupt, or what the callback raised.
 ///
 /// Each call has its thread, so an operation need not be one that can change threads.
 pub fn run<F>(
     py: Python<'_>,
-    progress: Option<&Bound<'_, PyAny>>,
-    work: impl FnOnce(Arc<dyn Observer>, Arc<AtomicBool>) -> F + Send + 'static,
+    callbacks: &Callbacks<'_, '_>,
+    work: impl FnOnce(Arc<dyn Observer>, Arc<AtomicBool>, Option<Callback>) -> F + Send + 'static,
 ) -> PyResult<Outcome>
 where
     F: Future<Output = Outcome>,
@@ -77,10 +103,11 @@ where
     let (cancel, cancelled) = oneshot::channel::<()>();
     let (teller, asked) =
         (Teller { messages: Mutex::new(messages.clone()), bytes: Arc::clone(&bytes) }, Arc::clone(&stop));
+    let credentials = callbacks.credentials.map(|_| tokens(messages.clone()));
     let thread = std::thread::Builder::new().name("modelkeep".to_owned()).spawn(move || {
         let outcome = runtime.block_on(async move {
             tokio::select! {
-                outcome = work(Arc::new(teller), asked) => outcome,
+                outcome = work(Arc::new(teller), asked, credentials) => outcome,
                 _ = cancelled => Err(Error::new(Kind::Interrupted, "interrupted").into()),
             }
         });
@@ -90,7 +117,7 @@ where
         return Ok(Err(Error::local("no thread can be started").because(error).into()));
     }
 
-    let waited = wait(py, inbox, &bytes, progress);
+    let waited = wait(py, inbox, &bytes, callbacks);
     let (error, mut inbox) = match waited {
         Ok(outcome) => return Ok(outcome),
         Err(stopped) => *stopped,
@@ -101,7 +128,8 @@ where
         let message;
         (inbox, message) = receive(py, inbox, until.saturating_duration_since(Instant::now()));
         match message {
-            Ok(Message::Progress(_)) => {}
+            // A token that is wanted now is not given: the sender is dropped.
+            Ok(Message::Progress(_) | Message::Token(_)) => {}
             // It may have been done before it could be stopped; what was asked for is still to stop.
             Ok(Message::Done(_)) => break,
             Err(_) => {
@@ -118,20 +146,25 @@ fn wait(
     py: Python<'_>,
     mut inbox: Receiver<Message>,
     bytes: &AtomicU64,
-    progress: Option<&Bound<'_, PyAny>>,
+    callbacks: &Callbacks<'_, '_>,
 ) -> Result<Outcome, Box<(PyErr, Receiver<Message>)>> {
+    let progress = callbacks.progress;
     loop {
         let message;
         (inbox, message) = receive(py, inbox, TICK);
         let told = match message {
             Ok(Message::Done(outcome)) => {
-                // The bytes since the last tick; after success a callback can no longer stop anything.
+                // The bytes since the last tick. After success a callback can no longer stop anything; Ctrl-C that came
+                // meanwhile, or an exit, still ends what called us.
                 return match tell(progress, &Progress::Bytes(bytes.swap(0, Ordering::Relaxed))) {
-                    Err(error) if outcome.is_err() => Err(Box::new((error, inbox))),
+                    Err(error) if outcome.is_err() || !error.is_instance_of::<PyException>(py) => {
+                        Err(Box::new((error, inbox)))
+                    }
                     _ => Ok(outcome),
                 };
             }
             Ok(Message::Progress(happened)) => tell(progress, &happened),
+            Ok(Message::Token(answer)) => give_token(callbacks.credentials, &answer),
             Err(RecvTimeoutError::Timeout) => tell(progress, &Progress::Bytes(bytes.swap(0, Ordering::Relaxed))),
             Err(RecvTimeoutError::Disconnected) => {
                 return Ok(Err(Error::new(Kind::Internal, "an operation ended without an answer").into()));
@@ -166,6 +199,20 @@ fn tell(progress: Option<&Bound<'_, PyAny>>, happened: &Progress) -> PyResult<()
         Progress::Warning(text) => ("warning", Some(text.as_str()), None),
     };
     callback.call1((kind, text, bytes)).map(drop)
+}
+
+/// Asks `credentials()` for a token and passes it on.
+fn give_token(credentials: Option<&Bound<'_, PyAny>>, answer: &Sender<Secret>) -> PyResult<()> {
+    let Some(callback) = credentials else { return Ok(()) };
+    let given = callback.call0()?;
+    let text: String = given.extract().map_err(|_| {
+        let kind = given.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
+        PyTypeError::new_err(format!("credentials() is to return an access token as a text, not {kind}"))
+    })?;
+    if !text.trim().is_empty() {
+        let _ = answer.send(Secret::new(text.trim()));
+    }
+    Ok(())
 }
 
 /// The runtime of this process. A forked child has none of its parent's threads, so it gets its own.

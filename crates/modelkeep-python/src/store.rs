@@ -1,11 +1,12 @@
 //! Which store a notebook means when it says little or nothing.
 //!
-//! In order: what was given; what the settings say (`modelkeep.toml`, `MODELKEEP_REMOTE`); in Colab the mounted Drive;
-//! for reads the simulation. A write never goes to a simulation, or to a Colab disk, that was not asked for by name.
+//! In order: what was given; what the settings say (`modelkeep.toml`, `MODELKEEP_REMOTE`); Drive itself, where somebody
+//! gave access to it; in Colab the mounted Drive; for reads the simulation. A write never goes to a simulation, or to a Colab disk, that was not asked for by name.
 
 use std::path::{Path, PathBuf};
 
 use modelkeep_core::{Error, Kind, Result};
+use modelkeep_ops::colab;
 use modelkeep_ops::drive::Folder;
 use modelkeep_ops::store::{Address, DEFAULT_NAME, Location, read_format};
 use modelkeep_ops::{Context, Env, Options, init};
@@ -14,8 +15,6 @@ use modelkeep_ops::{Context, Env, Options, init};
 const DRIVE_FOLDER: &str = "Banking LLM";
 /// The simulation of that name.
 const SIMULATION: &str = "sim:";
-/// Python to type where a Drive is missing.
-const MOUNT: &str = "from google.colab import drive; drive.mount('/content/drive')";
 
 /// What it is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +32,7 @@ enum Means {
     Configured,
     /// A folder, here or on Drive, was named.
     Folder,
-    /// The Drive that is mounted in Colab.
+    /// The folder of that name on Drive: asked itself, or through Colab's mount.
     Drive,
     /// The simulation was named.
     Simulation,
@@ -56,7 +55,8 @@ pub fn settle(env: &Env, mut options: Options) -> Result<Options> {
         return Ok(options);
     }
     if let Location::Folder(folder) = Address::named_or_url(&ctx, given)?.location {
-        options.remote = Some(format!("folder:{}", folder.display()));
+        // Without the `.` of `./drive`: it is shown to people.
+        options.remote = Some(folder_url(&folder.components().collect::<PathBuf>()));
     }
     Ok(options)
 }
@@ -118,7 +118,10 @@ fn decide(ctx: &Context, access: Access) -> Result<Chosen> {
     if ctx.settings.remotes.contains_key(DEFAULT_NAME) {
         return Ok(Chosen { means: Means::Configured, url: DEFAULT_NAME.to_owned() });
     }
-    if let Some(drive) = mounted_drive(&ctx.env) {
+    if colab::has_access(ctx) {
+        return Ok(Chosen { means: Means::Drive, url: format!("gdrive:{DRIVE_FOLDER}") });
+    }
+    if let Some(drive) = colab::mounted(&ctx.env) {
         return Ok(Chosen { means: Means::Drive, url: folder_url(&drive.join(DRIVE_FOLDER)) });
     }
     match access {
@@ -132,8 +135,12 @@ fn meant_by(ctx: &Context, given: &str) -> Result<Chosen> {
         return Ok(Chosen { means: Means::Configured, url: given.to_owned() });
     }
     if let Some(folder) = drive_folder(ctx, given) {
-        let drive = mounted_drive(&ctx.env).ok_or_else(|| {
-            Error::new(Kind::Auth, format!("`{folder}` is on your Drive, and no Drive is mounted")).hint(MOUNT)
+        // What a mount says it has written may still be on its way, so Drive itself comes first.
+        if colab::has_access(ctx) {
+            return Ok(Chosen { means: Means::Drive, url: format!("gdrive:{folder}") });
+        }
+        let drive = colab::mounted(&ctx.env).ok_or_else(|| {
+            Error::new(Kind::Auth, format!("`{folder}` is on your Drive, and no Drive is mounted")).hint(colab::MOUNT)
         })?;
         return Ok(Chosen { means: Means::Drive, url: folder_url(&drive.join(folder)) });
     }
@@ -151,43 +158,7 @@ fn drive_folder<'a>(ctx: &Context, given: &'a str) -> Option<&'a str> {
     let plain = !folder.is_empty() && !folder.contains(['/', '\\', ':']) && !folder.starts_with(['.', '~']);
     // With a dot and no `gdrive:` it is a path, as everywhere.
     let plain = plain && (given.starts_with("gdrive:") || !folder.contains('.'));
-    // With a token the Drive itself is asked: what a mount says it has written may still be on its way.
-    let asked =
-        ["MODELKEEP_GDRIVE_TOKEN", "MODELKEEP_GDRIVE_TOKEN_COMMAND"].iter().any(|name| ctx.env.get(name).is_some());
-    let plain = plain && !(asked && given.starts_with("gdrive:"));
-    (in_colab(&ctx.env) && plain).then_some(folder)
-}
-
-fn in_colab(env: &Env) -> bool {
-    env.get("COLAB_RELEASE_TAG").is_some()
-}
-
-/// `MyDrive` of the Drive that is mounted in Colab.
-fn mounted_drive(env: &Env) -> Option<PathBuf> {
-    if !in_colab(env) {
-        return None;
-    }
-    let pretended = env.testing("MODELKEEP_COLAB_MOUNT").map(PathBuf::from);
-    let mount = pretended.clone().unwrap_or_else(|| PathBuf::from("/content/drive"));
-    let drive = mount.join("MyDrive");
-    (drive.is_dir() && (pretended.is_some() || is_mounted(&mount, &drive))).then_some(drive)
-}
-
-/// Whether `drive` is on another file system than the folder that holds `mount`: a `MyDrive` that somebody made
-/// before mounting is on Colab's own disk, and dies with it.
-#[cfg(unix)]
-fn is_mounted(mount: &Path, drive: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let device = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev());
-    match (mount.parent().map(device), device(drive)) {
-        (Some(Ok(outside)), Ok(inside)) => outside != inside,
-        _ => false,
-    }
-}
-
-#[cfg(not(unix))]
-fn is_mounted(_: &Path, _: &Path) -> bool {
-    true
+    (colab::is_here(&ctx.env) && plain).then_some(folder)
 }
 
 fn folder_url(folder: &Path) -> String {
@@ -195,8 +166,8 @@ fn folder_url(folder: &Path) -> String {
 }
 
 fn way_out(ctx: &Context) -> String {
-    if in_colab(&ctx.env) {
-        return MOUNT.to_owned();
+    if colab::is_here(&ctx.env) {
+        return colab::MOUNT.to_owned();
     }
     "modelkeep init --remote PATH-OR-URL in your project; or here init_drive_manager(remote=…), or simulate=True to \
      try it out"
@@ -209,8 +180,11 @@ fn check_parent(ctx: &Context, folder: &Path) -> Result<()> {
     if folder.is_dir() || parent.is_dir() {
         return Ok(());
     }
-    let hint =
-        if in_colab(&ctx.env) { MOUNT.to_owned() } else { format!("check the path, or: mkdir {}", parent.display()) };
+    let hint = if colab::is_here(&ctx.env) {
+        colab::MOUNT.to_owned()
+    } else {
+        format!("check the path, or: mkdir {}", parent.display())
+    };
     Err(Error::not_found(format!("there is no folder {}", parent.display())).hint(hint))
 }
 

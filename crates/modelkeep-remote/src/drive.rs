@@ -45,6 +45,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use modelkeep_core::path::RemotePath;
+
 use crate::layer::Retry;
 
 /// Where Google's services are; another place in tests.
@@ -114,6 +116,8 @@ pub struct Options {
     pub settle: Duration,
     /// Deleting skips Drive's trash.
     pub permanent_delete: bool,
+    /// Where in the tree goes what only somebody else may delete; without, deleting it fails.
+    pub aside: Option<RemotePath>,
     /// Files from this many bytes on go up in parts that can be resumed.
     pub resumable_from: u64,
     /// Bytes of one ranged request of a download; a large file has a few of them under way.
@@ -133,6 +137,7 @@ impl Default for Options {
             fresh: Duration::from_secs(1),
             settle: Duration::from_secs(120),
             permanent_delete: false,
+            aside: None,
             resumable_from: 4 << 20,
             piece: 8 << 20,
             sessions: Arc::new(NoSessions),

@@ -6,6 +6,7 @@
 pub mod copy;
 mod mount;
 mod names;
+pub(crate) mod settle;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use modelkeep_core::digest::Sha256;
 use modelkeep_core::path::RemotePath;
-use modelkeep_core::{Error, Kind, Result};
+use modelkeep_core::{Error, Result};
 
 use crate::remote::{
     Capabilities, Copied, Entry, EntryKind, Inline, Meter, Mode, Object, PointerKind, Remote, Source, Transferred,
@@ -120,29 +121,7 @@ impl FolderRemote {
     }
 }
 
-/// An I/O error as one of ours: its kind from what the system said, its text naming the path.
-pub fn failed(doing: &str, path: &Path, error: io::Error) -> Error {
-    use io::ErrorKind as Io;
-    let (kind, hint) = match error.kind() {
-        Io::NotFound => (Kind::NotFound, None),
-        Io::AlreadyExists | Io::DirectoryNotEmpty => (Kind::Conflict, None),
-        Io::PermissionDenied | Io::ReadOnlyFilesystem => (Kind::Auth, Some("check who may write there: ls -ld")),
-        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => {
-            (Kind::Local, Some("free some space (modelkeep prune --dry-run shows what could go), then run it again"))
-        }
-        Io::TimedOut | Io::HostUnreachable | Io::NetworkUnreachable | Io::StaleNetworkFileHandle | Io::NotConnected => {
-            (Kind::Unavailable, None)
-        }
-        Io::Interrupted => (Kind::Interrupted, None),
-        Io::InvalidFilename | Io::InvalidInput | Io::NotADirectory | Io::IsADirectory => (Kind::Usage, None),
-        _ => (Kind::Local, None),
-    };
-    let error = Error::new(kind, format!("{doing} {}", path.display())).because(error);
-    match hint {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
-}
+pub use modelkeep_core::error::failed;
 
 fn timestamp(metadata: &fs::Metadata) -> Timestamp {
     metadata.modified().ok().and_then(|time| Timestamp::try_from(time).ok()).unwrap_or(Timestamp::UNIX_EPOCH)
@@ -323,11 +302,12 @@ impl Folder {
                         file.seek(SeekFrom::Start(0)).map_err(|error| failed("reading", partial, error))?;
                         copy::hash(file, partial, meter)?
                     } else {
-                        copy::copy_and_hash(source, from, file, partial, meter)?
+                        copy::store_and_hash(source, from, file, partial, meter)?
                     }
                 }
+                Source::Far(far) => copy::take_and_hash(&**far, file, partial, meter)?,
             };
-            Ok(Written { id: None, size, sha256 })
+            Ok(Written { id: None, size, sha256, sent: size })
         })
     }
 
@@ -343,15 +323,14 @@ impl Folder {
     }
 
     fn copy(&self, from: &RemotePath, to: &RemotePath, meter: &dyn Meter) -> Result<Copied> {
-        let (mut source, from, size) = self.open_file(from)?;
+        let (source, from, size) = self.open_file(from)?;
         if self.options.link_copies && size >= LINKED_FROM && self.link(&from, to)? {
             copy::advance(meter, size)?;
             return Ok(Copied { id: None, size });
         }
         self.place(to, Mode::New, |file, partial| {
             if !self.clone_blocks(&source, file) {
-                // `io::copy` between files is `copy_file_range` on Linux: the bytes stay in the kernel.
-                io::copy(&mut source, file).map_err(|error| failed("copying", partial, error))?;
+                copy::store(source, size, file, partial)?;
             }
             let copied = file.metadata().map_err(|error| failed("copying", partial, error))?.len();
             if copied != size {
@@ -535,6 +514,15 @@ impl Remote for FolderRemote {
             Ok(Bytes::from(bytes))
         })
         .await
+    }
+
+    async fn open_local(&self, object: &Object) -> Result<Option<File>> {
+        // Behind a mount that fetches by itself a read may take as long as a fetch, and fail in its middle.
+        if self.0.write_back {
+            return Ok(None);
+        }
+        let path = object.path.clone();
+        self.run(move |folder| folder.open_file(&path).map(|(file, _, _)| Some(file))).await
     }
 
     async fn fetch(&self, object: &Object, to: &Path, meter: Arc<dyn Meter>) -> Result<Transferred> {

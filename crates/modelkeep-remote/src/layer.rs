@@ -1,9 +1,11 @@
 //! Layers around a remote: retry, trace, fault. Each is a [`Hook`]; the delegation is written once.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +33,7 @@ pub struct Call {
 impl Call {
     /// Whether doing it changes the store.
     pub fn writes(&self) -> bool {
-        !matches!(self.method, "now" | "list" | "find" | "read" | "fetch" | "usage")
+        !matches!(self.method, "now" | "list" | "find" | "read" | "fetch" | "open_local" | "usage")
     }
 }
 
@@ -129,6 +131,10 @@ impl Remote for Layer {
         through!(self, "fetch", object.path.clone(), None, self.inner.fetch(object, to, Arc::clone(&meter)))
     }
 
+    async fn open_local(&self, object: &Object) -> Result<Option<File>> {
+        through!(self, "open_local", object.path.clone(), None, self.inner.open_local(object))
+    }
+
     async fn write(&self, path: &RemotePath, source: Source, mode: Mode, meter: Arc<dyn Meter>) -> Result<Written> {
         through!(self, "write", path.clone(), None, self.inner.write(path, source.clone(), mode, Arc::clone(&meter)))
     }
@@ -172,40 +178,12 @@ impl Remote for Layer {
     }
 }
 
-/// Tries a call again while the store does not answer: exponential backoff with full jitter.
+/// Tries a call again while the store does not answer.
 ///
 /// A write that was acknowledged too late meets its own name when tried again; that `Conflict` is for the operation
 /// to look into, since only it knows what should be there. A store that tries its own requests again (Drive) does so
 /// with these waits, and goes without this layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
-    /// How often at most, the first time included.
-    pub attempts: u32,
-    /// The longest wait before the second attempt; doubles with each further one.
-    pub base: Duration,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self { attempts: 5, base: Duration::from_millis(500) }
-    }
-}
-
-/// No wait is longer.
-const LONGEST: Duration = Duration::from_secs(64);
-
-impl Retry {
-    /// How long to wait after this attempt, counted from 1; `None` after the last one. Between nothing and twice the
-    /// longest wait before (full jitter), so that clients that failed together do not come back together.
-    pub fn wait(&self, attempt: u32) -> Option<Duration> {
-        if attempt >= self.attempts {
-            return None;
-        }
-        let longest = self.base.saturating_mul(1 << (attempt - 1).min(10)).min(LONGEST);
-        let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-        Some(longest.mul_f64(share))
-    }
-}
+pub use modelkeep_http::Retry;
 
 #[async_trait]
 impl Hook for Retry {
@@ -218,22 +196,38 @@ impl Hook for Retry {
 }
 
 /// Counts calls and keeps them, for `-v` and for tests.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Trace {
-    calls: Mutex<Vec<Call>>,
+    calls: Mutex<VecDeque<Call>>,
+    most: AtomicUsize,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self { calls: Mutex::default(), most: AtomicUsize::new(usize::MAX) }
+    }
 }
 
 impl Trace {
     /// The calls so far.
     pub fn calls(&self) -> Vec<Call> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// From now on only the last so many are kept: for a program that runs for weeks.
+    pub fn keep_last(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
     }
 }
 
 #[async_trait]
 impl Hook for Trace {
     async fn before(&self, call: &Call) -> Result<()> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call.clone());
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        while calls.len() >= self.most.load(Ordering::Relaxed).max(1) {
+            calls.pop_front();
+        }
+        calls.push_back(call.clone());
         Ok(())
     }
 }

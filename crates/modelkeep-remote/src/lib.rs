@@ -14,6 +14,6 @@ pub use drive::DriveRemote;
 pub use folder::FolderRemote;
 pub use memory::MemoryRemote;
 pub use remote::{
-    Capabilities, Copied, Entry, EntryKind, Inline, Meter, Mode, NoMeter, Object, PARTIAL_PREFIX, PointerKind, Remote,
-    Source, Transferred, Usage, Written,
+    Capabilities, Copied, Entry, EntryKind, Far, Inline, Meter, Mode, NoMeter, Object, PARTIAL_PREFIX, PointerKind,
+    Remote, Source, Transferred, Usage, Written,
 };

@@ -3,7 +3,8 @@
 //! Small on purpose: what a store can do beyond it is said by [`Capabilities`], never by its name.
 
 use std::fmt;
-use std::ops::{ControlFlow, Range};
+use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use modelkeep_core::Result;
 use modelkeep_core::digest::Sha256;
+pub use modelkeep_core::meter::{Meter, NoMeter};
 use modelkeep_core::path::RemotePath;
 
 /// A store of objects in folders.
@@ -45,6 +47,12 @@ pub trait Remote: Send + Sync + fmt::Debug {
     /// A file's bytes into the local file `to`. Bytes that are in `to` already are taken for its beginning, hashed,
     /// and not fetched again.
     async fn fetch(&self, object: &Object, to: &Path, meter: Arc<dyn Meter>) -> Result<Transferred>;
+
+    /// The file itself, open for reading, where the store is a folder of this machine that is as quick to read as any
+    /// other; it stays the same file when it is moved. `None` where content has to be fetched first.
+    async fn open_local(&self, _object: &Object) -> Result<Option<File>> {
+        Ok(None)
+    }
 
     /// A new file, or with [`Mode::Replace`] another content under its name; in either case readers see all of it or
     /// nothing. Folders above it are made. Durable only after [`Remote::flush`].
@@ -237,6 +245,18 @@ pub enum Source {
     Bytes(Bytes),
     /// A local file, streamed.
     File(PathBuf),
+    /// Content that is on no disk here, streamed.
+    Far(Arc<dyn Far>),
+}
+
+/// Content that is on no disk of this machine, such as a file of another service.
+pub trait Far: Send + Sync + fmt::Debug {
+    /// Bytes.
+    fn size(&self) -> u64;
+
+    /// The bytes from `offset` on, in order, for a thread of a runtime that may wait. Asked for again where some have
+    /// to be sent a second time.
+    fn read_from(&self, offset: u64) -> Box<dyn Iterator<Item = Result<Bytes>> + Send>;
 }
 
 /// What a write did.
@@ -248,6 +268,8 @@ pub struct Written {
     pub size: u64,
     /// The digest of the bytes that were written, as they went by.
     pub sha256: Sha256,
+    /// How many of them this call sent; the others went up in an earlier attempt.
+    pub sent: u64,
 }
 
 /// What a copy did. It has no digest: the store may copy without anybody reading the bytes.
@@ -279,20 +301,4 @@ pub struct Usage {
     pub used: Option<u64>,
     /// Of that in the store's own trash.
     pub trashed: Option<u64>,
-}
-
-/// Told about bytes as they go by; may stop the transfer.
-pub trait Meter: Send + Sync {
-    /// `bytes` more were moved and acknowledged. `Break` ends the transfer with `Interrupted`.
-    fn advance(&self, bytes: u64) -> ControlFlow<()>;
-}
-
-/// A meter that nobody reads.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoMeter;
-
-impl Meter for NoMeter {
-    fn advance(&self, _: u64) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
 }

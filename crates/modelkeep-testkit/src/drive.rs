@@ -12,7 +12,7 @@
 //!
 //! let server = Server::start(Options::default())?;
 //! let token = server.token("me@example.com", "my-client", "https://www.googleapis.com/auth/drive", Duration::from_secs(3600));
-//! server.fault("rate-limit:0.1")?;
+//! server.fault("429:0.1,lost-reply:0.02")?;
 //! println!("{}/drive/v3/files with {token}", server.url());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -33,7 +33,7 @@ mod metadata;
 mod oauth;
 mod permissions;
 mod query;
-mod random;
+pub(crate) mod random;
 mod resource;
 mod revisions;
 mod search;
@@ -42,7 +42,7 @@ mod state;
 mod upload;
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -51,6 +51,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use jiff::Timestamp;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -62,37 +63,60 @@ use self::oauth::OAuth;
 use self::state::State;
 
 pub use self::call::Call;
-pub use self::fault::{BadRule, Fault};
+pub use self::fault::{BadRule, Fault, Spec};
 
 /// How a server is started.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// 0 takes a free one.
-    pub port: u16,
+    /// Where it listens; without, on a free port of this machine alone.
+    pub listen: Option<SocketAddr>,
     /// Keep everything here; in memory and a temporary directory otherwise.
     pub state: Option<PathBuf>,
     /// Bytes each account may store.
     pub quota: Option<u64>,
-    /// What goes wrong from the start.
-    pub faults: Vec<Fault>,
-    /// Decides ids, tokens and where faults strike.
-    pub seed: u64,
+    /// What goes wrong from the start; its seed decides ids and tokens too.
+    pub faults: Spec,
     /// Added to each request.
     pub latency: Duration,
     /// What clients reach the server by, if that is not its own address.
     pub url: Option<String>,
     /// Accounts that are there from the start; the first one signs in where nobody is named.
     pub accounts: Vec<String>,
+    /// Tokens that are good for ever, of the first account.
+    pub tokens: Vec<Token>,
+    /// What its clock says at the start, from where it goes on; the machine's time without.
+    pub now: Option<Timestamp>,
     /// OAuth clients and their secrets; a client that is not named needs none.
     pub clients: Vec<(String, String)>,
     /// How long a refresh token is good: seven days for an app in "Testing".
     pub refresh_lifetime: Option<Duration>,
 }
 
+/// A token that is good for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// What is sent.
+    pub name: String,
+    /// `drive`, `drive.file`, or as Google writes it; several separated by spaces.
+    pub scope: String,
+    /// The OAuth client that it belongs to.
+    pub client: String,
+}
+
+impl From<&str> for Token {
+    /// `NAME`, which may see everything, or `NAME=SCOPE:CLIENT`.
+    fn from(text: &str) -> Self {
+        let (name, of) = text.split_once('=').unwrap_or((text, "drive:test-client"));
+        let (scope, client) = of.rsplit_once(':').unwrap_or((of, "test-client"));
+        Self { name: name.to_owned(), scope: scope.to_owned(), client: client.to_owned() }
+    }
+}
+
 /// A running server. It stops when it is dropped.
 #[derive(Debug)]
 pub struct Server {
     app: Arc<App>,
+    address: String,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -100,19 +124,26 @@ pub struct Server {
 impl Server {
     /// Starts it, on a thread of its own, so that a test may be of any kind.
     pub fn start(options: Options) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))?;
+        let listen = options.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
+        let listener = TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
-        let app = Arc::new(open(options, listener.local_addr()?.port())?);
+        let address = format!("http://{}", listener.local_addr()?);
+        let app = Arc::new(open(options, &address)?);
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("fake-drive").enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&app);
         let thread = std::thread::Builder::new()
             .name("fake-drive".into())
             .spawn(move || run(runtime, listener, serving, stopped))?;
-        Ok(Self { app, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { app, address, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// `http://127.0.0.1:PORT`
+    /// `http://127.0.0.1:PORT`, where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What clients reach it by: its address, unless the options say otherwise.
     pub fn url(&self) -> &str {
         &self.app.url
     }
@@ -141,7 +172,7 @@ impl Server {
         state.shared_drive(name, organizer, now)
     }
 
-    /// One more rule of what goes wrong: see the table in `fake-drive --help`.
+    /// More of what goes wrong: see `fake-drive --help`.
     pub fn fault(&self, rule: &str) -> Result<(), BadRule> {
         self.app.faults.add(rule.parse()?);
         Ok(())
@@ -160,6 +191,11 @@ impl Server {
     /// Quota units of all of them.
     pub fn units(&self) -> u64 {
         self.calls().iter().map(|call| u64::from(call.units)).sum()
+    }
+
+    /// The most requests that were under way at the same time.
+    pub fn at_once(&self) -> usize {
+        self.app.log.at_once()
     }
 
     /// Forgets the requests so far, and their units.
@@ -208,13 +244,15 @@ fn milliseconds(latency: Duration) -> u64 {
     u64::try_from(latency.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn open(options: Options, port: u16) -> io::Result<App> {
-    let clock = Clock::default();
+fn open(options: Options, address: &str) -> io::Result<App> {
+    let clock = options.now.map_or_else(Clock::default, Clock::from);
+    let Spec { rules, seed } = options.faults;
+    let seed = seed.unwrap_or_default();
     let (mut state, contents) = match &options.state {
-        None => (State::open(options.seed, None)?, Contents::temporary()?),
+        None => (State::open(seed, None)?, Contents::temporary()?),
         Some(folder) => {
             let contents = Contents::lasting(&folder.join("content"))?;
-            let state = State::open(options.seed, Some(&folder.join("state.jsonl")))?;
+            let state = State::open(seed, Some(&folder.join("state.jsonl")))?;
             let revisions = state.items.values().flat_map(|item| &item.revisions);
             contents.keep_only(revisions.map(|revision| &*revision.content))?;
             (state, contents)
@@ -227,8 +265,8 @@ fn open(options: Options, port: u16) -> io::Result<App> {
     oauth.first_account = options.accounts.into_iter().next();
     oauth.secrets = options.clients.into_iter().collect();
     oauth.refresh_lifetime = options.refresh_lifetime;
-    Ok(App {
-        url: options.url.unwrap_or_else(|| format!("http://127.0.0.1:{port}")),
+    let app = App {
+        url: options.url.unwrap_or_else(|| address.to_owned()),
         quota: options.quota,
         latency_ms: AtomicU64::new(milliseconds(options.latency)),
         state: Mutex::new(state),
@@ -237,9 +275,13 @@ fn open(options: Options, port: u16) -> io::Result<App> {
         pages: files::Pages::default(),
         oauth: Mutex::new(oauth),
         clock,
-        faults: Faults::new(options.faults, options.seed),
+        faults: Faults::new(rules, seed),
         log: call::Log::default(),
-    })
+    };
+    for token in &options.tokens {
+        app.accept(token)?;
+    }
+    Ok(app)
 }
 
 fn run(runtime: Runtime, listener: TcpListener, app: Arc<App>, stopped: oneshot::Receiver<()>) {

@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::io::BufRead as _;
+use std::sync::atomic::Ordering;
 
 use modelkeep_core::{Error, Kind, Result};
 use modelkeep_ops::report::Step;
+use modelkeep_ops::settings::Evict;
 
 use crate::session::Session;
 use crate::style::{STRONG, paint};
@@ -48,6 +50,27 @@ pub async fn confirmed<R, F: Future<Output = Result<R>>>(
         agree(session, planned)?;
     }
     run(false).await
+}
+
+/// Runs something that may have to make room here first. With `evict = "ask"` what would go is shown and agreed to before.
+pub async fn with_room<R, F: Future<Output = Result<R>>>(
+    session: &Session,
+    dry_run: bool,
+    steps: impl Fn(&R) -> &[Step],
+    run: impl Fn(bool) -> F,
+) -> Result<R> {
+    let ctx = session.context()?;
+    if !dry_run && ctx.settings.evict == Evict::Ask {
+        if !session.globals.yes {
+            let plan = run(true).await?;
+            let evicted: Vec<Step> = steps(&plan).iter().filter(|step| step.action == "evict").cloned().collect();
+            if !evicted.is_empty() {
+                agree(session, &evicted)?;
+            }
+        }
+        ctx.agreed.store(true, Ordering::Relaxed);
+    }
+    run(dry_run).await
 }
 
 /// Shows the steps and waits for a yes; anything else is an error that says nothing was changed.

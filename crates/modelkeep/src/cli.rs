@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    adopt, archive, completions, config, demo, deploy, diff, history, init, label, list, login, logout, models, prune,
-    pull, push, remote, repair, restore, rm, rollback, schema, set, show, unarchive, unuse, use_model, verify,
+    adopt, archive, cache, completions, config, demo, deploy, diff, doctor, fetch, file, guard, history, init, label,
+    list, log, login, logout, maintain, models, place, prune, pull, push, remote, repair, restore, rm, rollback,
+    schema, serve, set, show, unarchive, unuse, use_model, verify, watch, where_is,
 };
 
 /// A model store on storage you already own: push, find, compare and bring back models by content.
@@ -89,7 +90,9 @@ pub enum Command {
     Push(push::Args),
     /// Bring a revision here
     Pull(pull::Args),
-    /// Pin a model in modelkeep.lock
+    /// Bring a base model from the Hugging Face Hub
+    Fetch(fetch::Args),
+    /// Pin a model, or a data set, in modelkeep.lock
     Use(use_model::Args),
     /// Take a pin away
     Unuse(unuse::Args),
@@ -126,6 +129,28 @@ pub enum Command {
     Repair(repair::Args),
     /// Apply retention, empty the trash past its grace
     Prune(prune::Args),
+    /// Say where files belong, and what puts them there
+    Where(where_is::Args),
+    /// Bring files where they belong
+    Place(place::Args),
+    /// Keep data sets, notebooks, results, configs and documents on the store
+    File(file::Args),
+    /// Keep models out of git
+    Guard(guard::Args),
+    /// Show where the space is, here and on the store
+    Status,
+    /// Look at the caches of this machine, make them smaller, mend them
+    Cache(cache::Args),
+    /// Do the upkeep that is due
+    Maintain(maintain::Args),
+    /// Check that all is well: the success criteria, the tool itself
+    Doctor(doctor::Args),
+    /// Say what it costs, against the alternatives
+    Cost,
+    /// Keep the logs of trainings
+    Log(log::Args),
+    /// Push checkpoints as soon as training has finished them
+    Watch(watch::Args),
     /// Add, list, show, remove or test stores
     Remote(remote::Args),
     /// Sign in to Google Drive
@@ -134,6 +159,8 @@ pub enum Command {
     Logout(logout::Args),
     /// Say who is signed in to Google Drive
     Whoami,
+    /// Serve every stored version to programs that load models from Hugging Face
+    Serve(serve::Args),
     /// Show and change settings
     Config(config::Args),
     /// Print a completion script

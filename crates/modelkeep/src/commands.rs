@@ -2,18 +2,27 @@
 
 pub mod adopt;
 pub mod archive;
+pub mod cache;
 pub mod completions;
 pub mod config;
+pub mod cost;
 pub mod demo;
 pub mod deploy;
 pub mod diff;
+pub mod doctor;
+pub mod fetch;
+pub mod file;
+pub mod guard;
 pub mod history;
 pub mod init;
 pub mod label;
 pub mod list;
+pub mod log;
 pub mod login;
 pub mod logout;
+pub mod maintain;
 pub mod models;
+pub mod place;
 pub mod prune;
 pub mod pull;
 pub mod push;
@@ -22,13 +31,18 @@ pub mod repair;
 pub mod restore;
 pub mod rm;
 pub mod rollback;
+pub mod schedule;
 pub mod schema;
+pub mod serve;
 pub mod set;
 pub mod show;
+pub mod status;
 pub mod unarchive;
 pub mod unuse;
 pub mod use_model;
 pub mod verify;
+pub mod watch;
+pub mod where_is;
 pub mod whoami;
 
 use std::process::ExitCode;
@@ -43,9 +57,12 @@ pub async fn run(session: &'static Session, command: Command) -> Result<ExitCode
     let local = matches!(
         command,
         Command::Unuse(_)
+            | Command::Fetch(_)
+            | Command::Guard(_)
             | Command::Login(_)
             | Command::Logout(_)
             | Command::Whoami
+            | Command::Cache(_)
             | Command::Config(_)
             | Command::Completions(_)
             | Command::Schema(_)
@@ -57,6 +74,7 @@ pub async fn run(session: &'static Session, command: Command) -> Result<ExitCode
         Command::Demo(args) => demo::run(session, args).await,
         Command::Push(args) => push::run(session, args).await,
         Command::Pull(args) => pull::run(session, args).await,
+        Command::Fetch(args) => fetch::run(session, args).await,
         Command::Use(args) => use_model::run(session, &args).await,
         Command::Unuse(args) => unuse::run(session, &args),
         Command::List(args) => list::run(session, args).await,
@@ -75,10 +93,22 @@ pub async fn run(session: &'static Session, command: Command) -> Result<ExitCode
         Command::Verify(args) => verify::run(session, &args).await.map(|found| code = found),
         Command::Repair(args) => repair::run(session, &args).await,
         Command::Prune(args) => prune::run(session, &args).await,
+        Command::Where(args) => where_is::run(session, &args).await,
+        Command::Place(args) => place::run(session, &args).await,
+        Command::File(args) => file::run(session, args).await,
+        Command::Guard(args) => guard::run(session, &args).map(|found| code = found),
+        Command::Status => status::run(session).await,
+        Command::Cache(args) => cache::run(session, args).await,
+        Command::Maintain(args) => maintain::run(session, &args).await,
+        Command::Doctor(args) => doctor::run(session, &args).await.map(|found| code = found),
+        Command::Cost => cost::run(session).await,
+        Command::Log(args) => log::run(session, args).await,
+        Command::Watch(args) => watch::run(session, args).await,
         Command::Remote(args) => remote::run(session, args).await,
         Command::Login(args) => login::run(session, args).await,
         Command::Logout(args) => logout::run(session, &args).await,
         Command::Whoami => whoami::run(session).await,
+        Command::Serve(args) => serve::run(session, args).await,
         Command::Config(args) => config::run(session, &args),
         Command::Completions(args) => completions::run(&args),
         Command::Schema(args) => schema::run(session, &args),

@@ -33,6 +33,54 @@ pub async fn watch(session: &'static Session) {
     }
 }
 
+/// Ends when a server should: at Ctrl-C or a polite kill, both of which are waited for from now on. A second one ends the
+/// program at once.
+pub fn asked_to_stop() -> Result<impl Future<Output = ()>> {
+    let mut asked = Asked::listen().map_err(|error| Error::local("signals cannot be waited for").because(error))?;
+    Ok(async move {
+        asked.once().await;
+        tokio::spawn(async move {
+            asked.once().await;
+            std::process::exit(i32::from(Kind::Interrupted.exit_code()));
+        });
+    })
+}
+
+#[cfg(unix)]
+struct Asked {
+    pressed: tokio::signal::unix::Signal,
+    killed: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Asked {
+    fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { pressed: signal(SignalKind::interrupt())?, killed: signal(SignalKind::terminate())? })
+    }
+
+    async fn once(&mut self) {
+        tokio::select! {
+            _ = self.pressed.recv() => {}
+            _ = self.killed.recv() => {}
+        }
+    }
+}
+
+#[cfg(windows)]
+struct Asked(tokio::signal::windows::CtrlC);
+
+#[cfg(windows)]
+impl Asked {
+    fn listen() -> std::io::Result<Self> {
+        tokio::signal::windows::ctrl_c().map(Self)
+    }
+
+    async fn once(&mut self) {
+        let _ = self.0.recv().await;
+    }
+}
+
 /// What a command came to, when Ctrl-C may have stopped it.
 pub fn ended(session: &Session, result: Result<ExitCode>) -> ExitCode {
     let stopped = session.stop.load(Ordering::Relaxed);

@@ -38,7 +38,10 @@ fn run(session: &'static Session, command: cli::Command) -> Result<ExitCode> {
         .enable_all()
         .build()
         .map_err(|error| Error::local("the program cannot start its threads").because(error))?;
-    runtime.spawn(interrupt::watch(session));
+    // A server ends when it is asked to; it has no work that could be gone on with.
+    if !matches!(command, cli::Command::Serve(_)) {
+        runtime.spawn(interrupt::watch(session));
+    }
     let result = runtime.block_on(commands::run(session, command));
     // A read or a write that hangs in the kernel must not keep a program that has nothing more to say.
     runtime.shutdown_background();

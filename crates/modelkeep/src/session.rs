@@ -29,7 +29,7 @@ pub struct Session {
     pub progress: Arc<Progress>,
     /// Set to stop.
     pub stop: Arc<AtomicBool>,
-    context: OnceLock<Context>,
+    context: OnceLock<Arc<Context>>,
 }
 
 /// Set by programs that act for a person: they read text, and can answer no prompt.
@@ -64,13 +64,13 @@ impl Session {
     }
 
     /// The context, opened at the first call.
-    pub fn context(&self) -> Result<&Context> {
+    pub fn context(&self) -> Result<&Arc<Context>> {
         if let Some(context) = self.context.get() {
             return Ok(context);
         }
         let mut context = Context::open(self.env.clone(), self.options(), self.observer())?;
         context.stop = Arc::clone(&self.stop);
-        Ok(self.context.get_or_init(|| context))
+        Ok(self.context.get_or_init(|| Arc::new(context)))
     }
 
     /// Prints a report: as JSON, or the way `human` tells it.
@@ -81,9 +81,18 @@ impl Session {
 
     /// Says what to type next; only to those who read text.
     pub fn next(&self, command: &str) {
+        self.suggest("next:", command);
+    }
+
+    /// Says what is worth a thought, beside what comes next.
+    pub fn also(&self, command: &str) {
+        self.suggest("also:", command);
+    }
+
+    fn suggest(&self, word: &str, command: &str) {
         let for_programs = self.globals.json || self.globals.progress == cli::Progress::Json;
         if !for_programs && !self.globals.quiet {
-            output::say(&format!("{} {command}", paint(STRONG, "next:")));
+            output::say(&format!("{} {command}", paint(STRONG, word)));
         }
     }
 
@@ -122,7 +131,7 @@ impl Session {
 
     /// Before the end: what is known of a Drive is kept for the next command. The context is never dropped.
     pub fn leave(&self) {
-        if let Some(store) = self.context.get().and_then(Context::opened) {
+        if let Some(store) = self.context.get().and_then(|context| context.opened()) {
             store.on_drive().into_iter().for_each(OnDrive::save);
         }
     }

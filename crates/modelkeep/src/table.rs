@@ -1,5 +1,6 @@
 //! Tables for people: aligned columns, no frames. In a pipe nothing is cut; at a terminal the widest columns give way.
 
+use std::borrow::Cow;
 use std::io::IsTerminal as _;
 
 use anstyle::Style;
@@ -15,7 +16,7 @@ pub struct Table {
 
 #[derive(Debug)]
 struct Column {
-    title: &'static str,
+    title: Cow<'static, str>,
     right: bool,
     gives_way: bool,
 }
@@ -46,22 +47,22 @@ const LEAST: usize = 8;
 impl Table {
     /// A column of text.
     #[must_use]
-    pub fn left(mut self, title: &'static str) -> Self {
-        self.columns.push(Column { title, right: false, gives_way: false });
+    pub fn left(mut self, title: impl Into<Cow<'static, str>>) -> Self {
+        self.columns.push(Column { title: title.into(), right: false, gives_way: false });
         self
     }
 
     /// A column of figures.
     #[must_use]
-    pub fn right(mut self, title: &'static str) -> Self {
-        self.columns.push(Column { title, right: true, gives_way: false });
+    pub fn right(mut self, title: impl Into<Cow<'static, str>>) -> Self {
+        self.columns.push(Column { title: title.into(), right: true, gives_way: false });
         self
     }
 
     /// A column of text that may be cut at a terminal that is too narrow.
     #[must_use]
-    pub fn wide(mut self, title: &'static str) -> Self {
-        self.columns.push(Column { title, right: false, gives_way: true });
+    pub fn wide(mut self, title: impl Into<Cow<'static, str>>) -> Self {
+        self.columns.push(Column { title: title.into(), right: false, gives_way: true });
         self
     }
 
@@ -82,7 +83,7 @@ impl Table {
         let mut lines = String::new();
         let has_head = self.columns.iter().any(|column| !column.title.is_empty());
         if has_head && !self.rows.is_empty() {
-            let titles: Vec<Cell> = self.columns.iter().map(|column| styled(FAINT, column.title)).collect();
+            let titles: Vec<Cell> = self.columns.iter().map(|column| styled(FAINT, &column.title)).collect();
             self.line(&titles, &shown, &widths, &mut lines);
         }
         for row in &self.rows {
@@ -94,7 +95,7 @@ impl Table {
     fn widths(&self, shown: &[usize], terminal: Option<usize>) -> Vec<usize> {
         let width = |n: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(n)).map(|cell| chars(&cell.text));
-            cells.chain([chars(self.columns[n].title)]).max().unwrap_or(0)
+            cells.chain([chars(&self.columns[n].title)]).max().unwrap_or(0)
         };
         let mut widths: Vec<usize> = shown.iter().map(|n| width(*n)).collect();
         let Some(terminal) = terminal else { return widths };

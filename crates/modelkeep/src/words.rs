@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use modelkeep_core::size::ByteSize;
+pub use modelkeep_core::words::count;
 use modelkeep_ops::report::{Change, Spent, Step, Wrote};
 
 use crate::style::{CARE, FAINT, STRONG, paint};
@@ -24,6 +25,17 @@ pub fn steps(steps: &[Step]) -> String {
         table.row([action, step.target.as_str().into(), bytes.into(), styled(FAINT, &step.reason)]);
     }
     table.render()
+}
+
+/// What is said of steps that put something into the trash: nothing of it is freed yet.
+pub fn in_trash(steps: &[Step], grace_days: u32) -> String {
+    let bytes: u64 = steps.iter().filter(|step| step.action == "move to trash").map(|step| step.bytes).sum();
+    if bytes == 0 {
+        return String::new();
+    }
+    let days = count(u64::from(grace_days), "day");
+    let told = format!("{} wait in the trash for {days}, and count against the quota until then", ByteSize(bytes));
+    format!("{}\n", paint(FAINT, told))
 }
 
 /// A plan as it is shown before it is done.
@@ -77,17 +89,19 @@ pub fn spent(spent: Spent) -> String {
     format!("{}, {}", count(spent.calls, "call"), count(spent.units, "quota unit"))
 }
 
-/// `1 file`, `9 files`.
-pub fn count(n: u64, one: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {}", plural(one)) }
+/// A name of the JSON for people: `base_models` is `base models`.
+pub fn title(name: &str) -> String {
+    match name {
+        "huggingface" => "HF cache".to_owned(),
+        "pip" => "pip cache".to_owned(),
+        "git" => ".git".to_owned(),
+        name => name.replace('_', " "),
+    }
 }
 
-fn plural(one: &str) -> String {
-    match one.strip_suffix('y') {
-        Some(stem) => format!("{stem}ies"),
-        None if one.ends_with("sh") => format!("{one}es"),
-        None => format!("{one}s"),
-    }
+/// Whether results are looked at by a person, at a terminal.
+pub fn is_terminal() -> bool {
+    std::io::IsTerminal::is_terminal(&std::io::stdout())
 }
 
 /// `2026-02-10 09:30`, in UTC.
@@ -113,17 +127,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_and_counts_read_well() {
+    fn figures_read_well() {
         for (value, text) in [(0.952, "0.952"), (1.0, "1"), (0.0, "0"), (0.00005, "5e-5"), (1234.5, "1234.5")] {
             assert_eq!(number(value), text);
-        }
-        for (text, expected) in [
-            (count(1, "file"), "1 file"),
-            (count(0, "file"), "0 files"),
-            (count(2, "push"), "2 pushes"),
-            (count(3, "entry"), "3 entries"),
-        ] {
-            assert_eq!(text, expected);
         }
     }
 }

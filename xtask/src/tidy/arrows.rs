@@ -12,8 +12,9 @@ use crate::workspace::Workspace;
 /// Every crate of the workspace, and the crates of the workspace that it may use in what it ships.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("modelkeep-core", &[]),
-    ("modelkeep-remote", &["modelkeep-core"]),
-    ("modelkeep-hub", &["modelkeep-core"]),
+    ("modelkeep-http", &["modelkeep-core"]),
+    ("modelkeep-remote", &["modelkeep-core", "modelkeep-http"]),
+    ("modelkeep-hub", &["modelkeep-core", "modelkeep-http"]),
     ("modelkeep-ops", &["modelkeep-core", "modelkeep-remote", "modelkeep-hub"]),
     ("modelkeep-server", &["modelkeep-ops", "modelkeep-core", "modelkeep-remote", "modelkeep-hub"]),
     ("modelkeep", &["modelkeep-ops", "modelkeep-server", "modelkeep-core"]),

@@ -66,7 +66,8 @@ pub fn log_history(bytes: &[u8]) -> Option<Value> {
     log.is_array().then(|| json::cleared(log))
 }
 
-fn is_bookkeeping(name: &str) -> bool {
+/// Whether a name in a log stands for no result: how far the run was, how long it took.
+pub fn is_bookkeeping(name: &str) -> bool {
     BOOKKEEPING.contains(&name) || name.ends_with("_runtime") || name.ends_with("_per_second")
 }
 

@@ -105,7 +105,7 @@ const COMPUTED: [&str; 8] =
 fn is_named(kind: ModelKind, field: &str) -> bool {
     match kind {
         ModelKind::Base => matches!(field, "source" | "purpose"),
-        ModelKind::Finetuned => matches!(field, "type" | "base_model" | "training_date"),
+        ModelKind::Finetuned | ModelKind::Filed => matches!(field, "type" | "base_model" | "training_date"),
     }
 }
 
@@ -211,7 +211,7 @@ fn entry(state: &State, model: &Model) -> Option<Entry> {
                 modelkeep,
             })
         }
-        ModelKind::Finetuned => Entry::Finetuned(FinetunedEntry {
+        ModelKind::Finetuned | ModelKind::Filed => Entry::Finetuned(FinetunedEntry {
             id: model.id.to_string(),
             model_type: said.model_type,
             size_mb: megabytes(push.size_bytes),

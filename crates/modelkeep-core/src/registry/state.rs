@@ -2,7 +2,9 @@
 //!
 //! The reader's clock is no input. Events are applied in the order of their names, each once.
 
+use std::collections::btree_map::Values;
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Chain;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -14,7 +16,9 @@ use serde_json::Value;
 use crate::digest::{RevisionId, Sha256, Txn};
 use crate::error::{Error, Result};
 use crate::event::{AdoptedEntry, Body, Event, EventName, PushIds, Pushed, Seen, SetStatus};
+use crate::filed::{Filed, Place, Shape};
 use crate::layout;
+use crate::maintain::Done;
 use crate::manifest::{Facts, ModelKind};
 use crate::name::{Label, ModelId, ModelRef, Selector};
 use crate::path::RemotePath;
@@ -24,12 +28,16 @@ use crate::path::RemotePath;
 pub struct State {
     /// Every model that was ever pushed, removed ones too.
     pub models: BTreeMap<ModelId, Model>,
+    /// Everything that was ever filed and is no model, by its key.
+    pub filed: BTreeMap<ModelId, Model>,
     /// Other names of models (from adopted registries).
     pub aliases: BTreeMap<String, ModelId>,
     /// What was deployed, oldest first; the last one is current. A rollback takes one off.
     pub deployments: Vec<Deployment>,
     /// What each host said last.
     pub hosts: BTreeMap<String, Seen>,
+    /// When each task of upkeep was done last, by task and host.
+    pub maintained: Done,
     /// Registry entries and top-level fields (under the empty id) that belong to no model of ours.
     pub foreign: BTreeMap<String, BTreeMap<String, Value>>,
     /// Hand edits that were applied, as (base, found).
@@ -47,6 +55,8 @@ pub struct Model {
     pub id: ModelId,
     /// Base or finetuned; the first push decides.
     pub kind: ModelKind,
+    /// Where it is shown, when it is no model; `id` is its key then.
+    pub place: Option<Place>,
     /// Its pushes, oldest first.
     pub pushes: Vec<Push>,
     /// Its labels; `latest` is computed.
@@ -82,6 +92,8 @@ pub struct Push {
     pub adopted: bool,
     /// The folder it was adopted in, when that is not named as the model.
     pub folder: Option<String>,
+    /// How it is shown, when it is no model.
+    pub shape: Option<Shape>,
     /// When, by its writer.
     pub at: Timestamp,
     /// Who.
@@ -169,7 +181,19 @@ impl State {
         self.last = Some(*name);
         self.updated_at = Some(event.at);
         match &event.body {
-            Body::Pushed(pushed) => self.pushed(name, event, pushed),
+            Body::Pushed(pushed) => {
+                let model = self.models.entry(pushed.model.clone());
+                model
+                    .or_insert_with(|| Model::new(pushed.model.clone(), pushed.model_kind, None))
+                    .push(name, event, pushed);
+            }
+            Body::Filed(pushed) => {
+                // The key follows from the place.
+                let Some(Ok(key)) = pushed.filed.as_ref().map(|filed| filed.place.key()) else { return };
+                let place = pushed.filed.as_ref().map(|filed| filed.place.clone());
+                let item = self.filed.entry(key.clone());
+                item.or_insert_with(|| Model::new(key, ModelKind::Filed, place)).push(name, event, pushed);
+            }
             Body::Labelled { model, label, revision } => {
                 if let Some(model) = self.models.get_mut(model) {
                     model.labels.insert(label.clone(), *revision);
@@ -224,62 +248,20 @@ impl State {
             Body::Seen(seen) => {
                 self.hosts.insert(seen.host.clone(), seen.clone());
             }
+            Body::Maintained { host, tasks } => {
+                for task in tasks {
+                    self.maintained.entry(task.clone()).or_default().insert(host.clone(), event.at);
+                }
+            }
             Body::Unknown => {}
         }
     }
 
-    fn pushed(&mut self, name: &EventName, event: &Event, pushed: &Pushed) {
-        let model = self.models.entry(pushed.model.clone()).or_insert_with(|| Model {
-            id: pushed.model.clone(),
-            kind: pushed.model_kind,
-            pushes: Vec::new(),
-            labels: BTreeMap::new(),
-            fields: BTreeMap::new(),
-            changed: BTreeMap::new(),
-            set_status: SetStatus::Active,
-        });
-        // A push resumed by two processes is told twice; the first telling counts.
-        if model.pushes.iter().any(|push| push.txn == pushed.txn) {
-            return;
-        }
-        if let Some(damaged) = pushed.replaces {
-            return model.replace(&damaged, name, event, pushed);
-        }
-        model.pushes.push(Push {
-            txn: pushed.txn,
-            revision: pushed.revision,
-            number: pushed.number,
-            files: pushed.files,
-            size_bytes: pushed.size_bytes,
-            facts: pushed.facts.clone(),
-            event: *name,
-            ids: pushed.ids.clone(),
-            adopted: pushed.adopted,
-            folder: pushed.folder.clone(),
-            at: event.at,
-            by: event.by.clone(),
-            removed: None,
-            replaced_by: None,
-        });
-        model.set_status = SetStatus::Active;
-        model.fields.retain(|field, _| !said_by_push(field));
-        for (field, changed) in &mut model.changed {
-            if said_by_push(field) {
-                *changed = *name;
-            }
-        }
-        for label in &pushed.labels {
-            model.labels.insert(label.clone(), pushed.revision);
-        }
-        for (field, value) in &pushed.set {
-            model.set_field(field, value, name);
-        }
-    }
-
     fn mark(&mut self, model: &ModelId, txns: &BTreeSet<Txn>, removed: Option<Timestamp>) {
-        let Some(model) = self.models.get_mut(model) else { return };
+        // A model may be called as a key is; a transaction is only one's own.
+        let pushes = [self.models.get_mut(model), self.filed.get_mut(model)].into_iter().flatten();
         let mut txns = txns.clone();
-        for push in &mut model.pushes {
+        for push in pushes.flat_map(|model| &mut model.pushes) {
             if !txns.contains(&push.txn) {
                 continue;
             }
@@ -342,6 +324,21 @@ impl State {
         if let Some(alias) = &entry.alias {
             self.aliases.insert(alias.clone(), id.clone());
         }
+    }
+
+    /// Everything that has pushes: models, and what is filed.
+    pub fn kept(&self) -> Chain<Values<'_, ModelId, Model>, Values<'_, ModelId, Model>> {
+        self.models.values().chain(self.filed.values())
+    }
+
+    /// The model of that id, or what is filed under that key.
+    pub fn of(&self, id: &ModelId) -> Option<&Model> {
+        self.models.get(id).or_else(|| self.filed.get(id))
+    }
+
+    /// The push of that transaction, and whose it is.
+    pub fn push(&self, txn: &Txn) -> Option<(&Model, &Push)> {
+        self.kept().find_map(|model| Some((model, model.pushes.iter().find(|push| push.txn == *txn)?)))
     }
 
     /// Whether an edit by hand was taken in already.
@@ -444,41 +441,54 @@ impl State {
     /// The push that `MODEL@REV` means; removed pushes are not found.
     pub fn resolve(&self, reference: &ModelRef) -> Result<(&Model, &Push)> {
         let model = self.model(&reference.model)?;
-        let Some(latest) = model.latest() else {
-            return Err(Error::not_found(format!("model `{}` was removed", model.id))
-                .hint(format!("modelkeep restore {}", model.id)));
+        model.choose(&reference.selector).map(|push| (model, push))
+    }
+
+    /// What is filed at `PLACE[@REV]`, or under the last part of its name alone when that is one thing's only.
+    pub fn filed(&self, text: &str) -> Result<(&Model, Selector)> {
+        if let Some(item) = self.filed_at(text) {
+            return Ok((item, Selector::Latest));
+        }
+        if let Some((place, revision)) = text.rsplit_once('@')
+            && let Some(item) = self.filed_at(place)
+        {
+            let reference: ModelRef = format!("{}@{revision}", item.id).parse()?;
+            return Ok((item, reference.selector));
+        }
+        let near = |item: &&Model| {
+            let name = item.place.as_ref().map_or("", Place::name);
+            item.latest().is_some() && (strsim::damerau_levenshtein(name, text.rsplit('/').next().unwrap_or(text)) <= 3)
         };
-        let missing = |what: String| {
-            Error::not_found(format!("`{}` has no {what}", model.id)).hint(format!("modelkeep show {}", model.id))
-        };
-        let push = match &reference.selector {
-            Selector::Latest => latest,
-            Selector::Label(label) => {
-                let revision = model.labels.get(label).ok_or_else(|| missing(format!("label `{label}`")))?;
-                model.push_of(revision).ok_or_else(|| {
-                    Error::not_found(format!("`{label}` of `{}` names a removed revision", model.id)).hint(format!(
-                        "modelkeep restore {}@{}",
-                        model.id,
-                        revision.short()
-                    ))
-                })?
-            }
-            selector @ (Selector::Number(..) | Selector::Prefix(_)) => {
-                let candidates = model.select(selector, false);
-                let one = *candidates.last().ok_or_else(|| missing(format!("revision `{selector}`")))?;
-                if let Some(other) = candidates.iter().find(|push| push.revision != one.revision) {
-                    return Err(Error::conflict(format!(
-                        "`{}@{selector}` is ambiguous: {} or {}",
-                        model.id,
-                        other.revision.short(),
-                        one.revision.short()
-                    ))
-                    .hint(format!("modelkeep show {}@{}", model.id, one.revision.short())));
-                }
-                one
-            }
-        };
-        Ok((model, push))
+        let names: Vec<String> =
+            self.filed.values().filter(near).take(3).map(|item| format!("`{}`", item.name())).collect();
+        let error = Error::not_found(format!("nothing is filed as `{text}`"));
+        Err(error.hint(if names.is_empty() {
+            "modelkeep file list".to_owned()
+        } else {
+            format!("did you mean {}?", names.join(" or "))
+        }))
+    }
+
+    fn filed_at(&self, text: &str) -> Option<&Model> {
+        if let Ok(place) = text.parse::<Place>() {
+            return self.filed.values().find(|item| item.place.as_ref() == Some(&place));
+        }
+        let mut named =
+            self.filed.values().filter(|item| item.place.as_ref().is_some_and(|place| place.name() == text));
+        let first = named.next()?;
+        named.next().is_none().then_some(first)
+    }
+
+    /// A model, or what is filed, as `NAME[@REV]` names it; a name with `/` is a place.
+    pub fn named_any(&self, text: &str) -> Result<(&Model, Selector)> {
+        if text.split_once('@').map_or(text, |(name, _)| name).contains('/') {
+            return self.filed(text);
+        }
+        let reference: ModelRef = text.parse()?;
+        match self.model(&reference.model) {
+            Ok(model) => Ok((model, reference.selector)),
+            Err(error) => self.filed(text).map_err(|_| error),
+        }
     }
 
     /// How a base model is called here: the id of the model with that id, alias or source, else the name itself.
@@ -498,6 +508,70 @@ impl State {
 }
 
 impl Model {
+    fn new(id: ModelId, kind: ModelKind, place: Option<Place>) -> Self {
+        Self {
+            id,
+            kind,
+            place,
+            pushes: Vec::new(),
+            labels: BTreeMap::new(),
+            fields: BTreeMap::new(),
+            changed: BTreeMap::new(),
+            set_status: SetStatus::Active,
+        }
+    }
+
+    /// How people call it: its id, or where it is shown.
+    pub fn name(&self) -> &str {
+        self.place.as_ref().map_or_else(|| self.id.as_str(), Place::as_str)
+    }
+
+    /// Where and how one of its pushes is shown, when it is no model.
+    pub fn filed(&self, push: &Push) -> Option<Filed> {
+        let place = self.place.clone()?;
+        Some(Filed { place, shape: push.shape.unwrap_or(Shape::File) })
+    }
+
+    fn push(&mut self, name: &EventName, event: &Event, pushed: &Pushed) {
+        // A push resumed by two processes is told twice; the first telling counts.
+        if self.pushes.iter().any(|push| push.txn == pushed.txn) {
+            return;
+        }
+        if let Some(damaged) = pushed.replaces {
+            return self.replace(&damaged, name, event, pushed);
+        }
+        self.pushes.push(Push {
+            txn: pushed.txn,
+            revision: pushed.revision,
+            number: pushed.number,
+            files: pushed.files,
+            size_bytes: pushed.size_bytes,
+            facts: pushed.facts.clone(),
+            event: *name,
+            ids: pushed.ids.clone(),
+            adopted: pushed.adopted,
+            folder: pushed.folder.clone(),
+            shape: pushed.filed.as_ref().map(|filed| filed.shape),
+            at: event.at,
+            by: event.by.clone(),
+            removed: None,
+            replaced_by: None,
+        });
+        self.set_status = SetStatus::Active;
+        self.fields.retain(|field, _| !said_by_push(field));
+        for (field, changed) in &mut self.changed {
+            if said_by_push(field) {
+                *changed = *name;
+            }
+        }
+        for label in &pushed.labels {
+            self.labels.insert(label.clone(), pushed.revision);
+        }
+        for (field, value) in &pushed.set {
+            self.set_field(field, value, name);
+        }
+    }
+
     /// Puts a whole push in the place of a damaged one: same number, same time, same order.
     fn replace(&mut self, damaged: &Txn, name: &EventName, event: &Event, pushed: &Pushed) {
         let Some(at) = self.pushes.iter().position(|push| push.txn == *damaged) else { return };
@@ -507,6 +581,47 @@ impl Model {
         old.removed.get_or_insert(event.at);
         old.replaced_by.get_or_insert(pushed.txn);
         self.pushes.insert(at + 1, Push { replaced_by: None, ..whole });
+    }
+
+    /// The push that a selector means; removed pushes are not found.
+    pub fn choose(&self, selector: &Selector) -> Result<&Push> {
+        let (name, filed) = (self.name(), self.place.is_some());
+        let Some(latest) = self.latest() else {
+            let what = if filed { "" } else { "model " };
+            return Err(
+                Error::not_found(format!("{what}`{name}` was removed")).hint(format!("modelkeep restore {name}"))
+            );
+        };
+        let look = if filed { "modelkeep file list".to_owned() } else { format!("modelkeep show {name}") };
+        let missing = |what: String| Error::not_found(format!("`{name}` has no {what}")).hint(look.clone());
+        let push = match selector {
+            Selector::Latest => latest,
+            Selector::Label(label) => {
+                let revision = self.labels.get(label).ok_or_else(|| missing(format!("label `{label}`")))?;
+                self.push_of(revision).ok_or_else(|| {
+                    Error::not_found(format!("`{label}` of `{}` names a removed revision", self.name())).hint(format!(
+                        "modelkeep restore {}@{}",
+                        self.name(),
+                        revision.short()
+                    ))
+                })?
+            }
+            selector @ (Selector::Number(..) | Selector::Prefix(_)) => {
+                let candidates = self.select(selector, false);
+                let one = *candidates.last().ok_or_else(|| missing(format!("revision `{selector}`")))?;
+                if let Some(other) = candidates.iter().find(|push| push.revision != one.revision) {
+                    return Err(Error::conflict(format!(
+                        "`{}@{selector}` is ambiguous: {} or {}",
+                        self.name(),
+                        other.revision.short(),
+                        one.revision.short()
+                    ))
+                    .hint(format!("modelkeep show {}@{}", self.name(), one.revision.short())));
+                }
+                one
+            }
+        };
+        Ok(push)
     }
 
     /// The newest push that is not removed.

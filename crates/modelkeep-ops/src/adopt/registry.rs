@@ -11,6 +11,7 @@ use modelkeep_core::path::RemotePath;
 use modelkeep_core::registry::docs::PointerFile;
 use modelkeep_core::registry::json::{Found, flat_fields, is_computed};
 use modelkeep_core::size::{gigabytes, megabytes};
+use modelkeep_core::words::count;
 use modelkeep_core::{Kind, Result};
 use modelkeep_remote::{EntryKind, Object};
 use serde_json::{Map, Value};
@@ -137,7 +138,8 @@ pub async fn read(store: &Store, view: &View, candidates: &[Candidate], log_lost
     }
     if !models.is_empty() || !others.is_empty() {
         let target = layout::registry().to_string();
-        taken.step = Some(Step::new("take in", target, format!("{} entries; a copy is kept", entries.len())));
+        taken.step =
+            Some(Step::new("take in", target, format!("{}; a copy is kept", count(entries.len() as u64, "entry"))));
         taken.event = Some(Body::RegistryAdopted { models, others });
     }
     Ok(taken)

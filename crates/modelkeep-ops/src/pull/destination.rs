@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use modelkeep_core::digest::Sha256;
 use modelkeep_core::manifest::Manifest;
-use modelkeep_core::size::ByteSize;
 use modelkeep_core::{Error, Result};
 use modelkeep_remote::folder::failed;
 
@@ -18,7 +17,7 @@ use crate::local::{Local, Stat};
 
 /// What stands at the destination.
 #[derive(Debug, Default)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     /// Files that are as they should be, by path.
     pub right: BTreeMap<String, PathBuf>,
     /// Files that an earlier pull wrote and nobody changed: replaced or removed.
@@ -30,7 +29,7 @@ pub(super) struct Standing {
 }
 
 /// The last part of a path, to be part of another name: one that would be too long then is told by its digest.
-pub(super) fn name_of(path: &Path) -> String {
+pub(crate) fn name_of(path: &Path) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if name.len() > LONG { Sha256::of(name.as_bytes()).to_string() } else { name }
 }
@@ -39,7 +38,7 @@ pub(super) fn name_of(path: &Path) -> String {
 const LONG: usize = 190;
 
 /// Notes what stands at the destination now, so that the next pull may replace it and a push need not read it.
-pub(super) fn record(local: &Local, to: &Path, manifest: &Manifest) -> Result<()> {
+pub(crate) fn record(local: &Local, to: &Path, manifest: &Manifest) -> Result<()> {
     local.record_pull(to, manifest.files().iter().map(|file| (file.path.as_str(), &file.sha256)), true)?;
     let hashes: Vec<_> = manifest
         .files()
@@ -54,7 +53,7 @@ pub(super) fn record(local: &Local, to: &Path, manifest: &Manifest) -> Result<()
 }
 
 /// Looks at the destination: what is right already, what a pull wrote, what is somebody's own.
-pub(super) fn stand(ctx: &Context, local: &Local, to: &Path, manifest: &Manifest) -> Result<Standing> {
+pub(crate) fn stand(ctx: &Context, local: &Local, to: &Path, manifest: &Manifest) -> Result<Standing> {
     let mut standing = Standing::default();
     match fs::symlink_metadata(to) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(standing),
@@ -121,7 +120,7 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Takes away what an earlier attempt left in the folder being built that does not belong to this revision.
-pub(super) fn clear_strangers(part: &Path, manifest: &Manifest) -> Result<()> {
+pub(crate) fn clear_strangers(part: &Path, manifest: &Manifest) -> Result<()> {
     let wanted = manifest.files().iter().map(|file| part.join(file.path.as_str()));
     let known: HashSet<PathBuf> = wanted.flat_map(|path| [part_of(&path), path]).collect();
     for path in files_below(part)? {
@@ -132,27 +131,8 @@ pub(super) fn clear_strangers(part: &Path, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn check_space(folder: &Path, needed: u64) -> Result<()> {
-    #[cfg(unix)]
-    if let Ok(stat) = rustix::fs::statvfs(folder) {
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        if free < needed {
-            return Err(Error::local(format!(
-                "{} has {} free, and {} are needed",
-                folder.display(),
-                ByteSize(free),
-                ByteSize(needed)
-            ))
-            .hint("free some space, or pull to another disk with --to"));
-        }
-    }
-    #[cfg(not(unix))]
-    let _ = (folder, needed);
-    Ok(())
-}
-
 /// Puts the finished folder in place of the old one; where foreign files went, when they had to.
-pub(super) fn settle(ctx: &Context, part: &Path, to: &Path, standing: &Standing) -> Result<Option<PathBuf>> {
+pub(crate) fn settle(ctx: &Context, part: &Path, to: &Path, standing: &Standing) -> Result<Option<PathBuf>> {
     flush(part)?;
     if !standing.exists {
         fs::rename(part, to).map_err(|error| failed("writing", to, error))?;
@@ -180,14 +160,16 @@ pub(super) fn settle(ctx: &Context, part: &Path, to: &Path, standing: &Standing)
     Ok(Some(aside))
 }
 
-fn remove_whole(folder: &Path) -> Result<()> {
+/// Takes a folder of ours away.
+pub(crate) fn remove_whole(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed("removing", folder, error)),
         _ => Ok(()),
     }
 }
 
-fn aside(ctx: &Context, to: &Path) -> PathBuf {
+/// What is called so is out of the way.
+pub(crate) fn aside(ctx: &Context, to: &Path) -> PathBuf {
     to.with_file_name(format!("{}.before-{}", name_of(to), ctx.now().strftime("%Y%m%dT%H%M%SZ")))
 }
 
@@ -241,7 +223,8 @@ fn exchange_or_move(part: &Path, to: &Path, old: &Path) -> Result<()> {
     fs::rename(part, to).map_err(|error| failed("writing", to, error))
 }
 
-fn remove_empty_folders(folder: &Path) {
+/// Takes folders away that hold nothing, below a folder.
+pub(crate) fn remove_empty_folders(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use modelkeep_core::maintain::Period;
 use modelkeep_core::registry::Status;
-use modelkeep_ops::{deploy, list, prune, remove, repair, verify};
+use modelkeep_ops::{deploy, file, list, maintain, prune, remove, repair, verify};
 use modelkeep_remote::folder::FolderOptions;
 use modelkeep_remote::layer::{Fault, Hook, Strike};
 use modelkeep_remote::{DriveRemote, FolderRemote, MemoryRemote, Remote, drive, memory::Profile};
@@ -23,7 +24,7 @@ const V2: [(&str, &[u8]); 3] =
 const STORES: usize = 5;
 
 /// One of them, and the server behind it, which ends with the test. Each step is a multiple of so many calls: over
-/// HTTP every call would take minutes.
+/// HTTP every call would take minutes, so only the full run (`cargo xtask test --full`) stops at each.
 async fn store(which: usize, scratch: &Path) -> (&'static str, Arc<dyn Remote>, Option<Server>, u64) {
     let bare = FolderOptions {
         symlinks: false,
@@ -49,7 +50,7 @@ async fn store(which: usize, scratch: &Path) -> (&'static str, Arc<dyn Remote>, 
             };
             let auth = drive::auth::Auth::new(drive::auth::Fixed(drive::Secret::new(token)));
             let remote = DriveRemote::create(options, auth, "Banking LLM").await.unwrap();
-            return ("drive over HTTP", Arc::new(remote), Some(server), 11);
+            return ("drive over HTTP", Arc::new(remote), Some(server), if crate::drive::full() { 1 } else { 11 });
         }
     };
     (name, remote, None, 1)
@@ -211,6 +212,111 @@ async fn prune_stopped_anywhere_deletes_nothing_that_is_wanted() {
             pull(ctx, "m-v1", &to).await.unwrap();
             assert_eq!(files(&to)["adapter_model.safetensors"], b"3");
             settled(ctx).await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn upkeep_stopped_anywhere_is_still_due_and_then_done() {
+    let quarterly = maintain::Request { period: Some(Period::Quarterly), dry_run: false };
+    at_every_call(
+        async |machine, remote, format| {
+            let ctx = machine.context(remote, format, None, None);
+            let dir = machine.directory("v1", &V1);
+            // One after the other within the hour: all but the newest came to nothing.
+            for content in [b"1".as_slice(), b"2", b"3"] {
+                std::fs::write(dir.join("adapter_model.safetensors"), content).unwrap();
+                push(&ctx, &dir, "m-v1").await.unwrap();
+            }
+        },
+        async |ctx| maintain::maintain(ctx, &quarterly).await.map(drop),
+        async |ctx, machine| {
+            maintain::maintain(ctx, &quarterly).await.unwrap();
+            let due = maintain::maintain(ctx, &maintain::Request { dry_run: true, ..quarterly }).await.unwrap();
+            assert!(due.tasks.iter().all(|task| !task.due && task.steps.is_empty()), "{due:?}");
+            let models = list::list(ctx, &list::Request::default()).await.unwrap().models;
+            assert_eq!(models[0].revisions, 1);
+            let to = machine.home.path().join("back");
+            pull(ctx, "m-v1", &to).await.unwrap();
+            assert_eq!(files(&to)["adapter_model.safetensors"], b"3");
+            // Through the trash: it comes back.
+            remove::restore(ctx, "m-v1@1", false).await.unwrap();
+            settled(ctx).await;
+        },
+    )
+    .await;
+}
+
+async fn file_push(ctx: &modelkeep_ops::Context, path: &Path) -> modelkeep_core::Result<file::push::Report> {
+    let request = file::push::Request { path: path.to_owned(), to: Some("datasets".to_owned()), ..Default::default() };
+    file::push::push(ctx, request).await
+}
+
+async fn file_pull(ctx: &modelkeep_ops::Context, place: &str, to: &Path) {
+    let request = file::pull::Request { place: place.to_owned(), to: Some(to.to_owned()), ..Default::default() };
+    file::pull::pull(ctx, &request).await.unwrap();
+}
+
+/// What a person finds at a place of the store, in its one file.
+async fn shown(remote: &dyn Remote, path: &str) -> Option<Vec<u8>> {
+    let object = modelkeep_remote::Object::at(path.parse().unwrap());
+    remote.read(&object, 0..1 << 20).await.ok().map(|bytes| bytes.to_vec())
+}
+
+#[tokio::test]
+async fn a_file_filed_again_and_stopped_anywhere_is_the_old_or_the_new_one() {
+    at_every_call(
+        async |machine, remote, format| {
+            let ctx = machine.context(remote, format, None, None);
+            let file = machine.directory("data", &[("train.csv", b"a,b\n1,2\n")]).join("train.csv");
+            file_push(&ctx, &file).await.unwrap();
+            std::fs::write(&file, b"a,b\n1,2\n3,4\n").unwrap();
+        },
+        async |ctx| file_push(ctx, &ctx.env.cwd.join("dirs/data/train.csv")).await.map(drop),
+        async |ctx, machine| {
+            // What was committed can be had at any moment.
+            let to = machine.home.path().join("back1.csv");
+            file_pull(ctx, "datasets/train.csv@1", &to).await;
+            assert_eq!(std::fs::read(&to).unwrap(), b"a,b\n1,2\n");
+            let report = file_push(ctx, &machine.home.path().join("dirs/data/train.csv")).await.unwrap();
+            assert_eq!(report.number, 2);
+            let to = machine.home.path().join("back2.csv");
+            file_pull(ctx, "train.csv", &to).await;
+            assert_eq!(std::fs::read(&to).unwrap(), b"a,b\n1,2\n3,4\n");
+            settled(ctx).await;
+            let store = ctx.store().await.unwrap();
+            assert_eq!(shown(&*store.remote, "datasets/train.csv").await.unwrap(), b"a,b\n1,2\n3,4\n");
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_filed_folder_removed_and_restored_and_stopped_anywhere() {
+    at_every_call(
+        async |machine, remote, format| {
+            let ctx = machine.context(remote, format, None, None);
+            file_push(&ctx, &machine.directory("banking77", &[("train.csv", b"1"), ("sub/test.csv", b"22")]))
+                .await
+                .unwrap();
+        },
+        async |ctx| {
+            remove::remove(ctx, "datasets/banking77", false).await?;
+            remove::restore(ctx, "datasets/banking77", false).await.map(drop)
+        },
+        async |ctx, machine| {
+            settled(ctx).await;
+            let all = file::list::Request { all: true, ..Default::default() };
+            if file::list::list(ctx, &all).await.unwrap().files[0].removed {
+                remove::restore(ctx, "datasets/banking77", false).await.unwrap();
+            }
+            let to = machine.home.path().join("back");
+            file_pull(ctx, "datasets/banking77", &to).await;
+            assert_eq!(files(&to), files(&machine.home.path().join("dirs/banking77")));
+            settled(ctx).await;
+            let store = ctx.store().await.unwrap();
+            assert_eq!(shown(&*store.remote, "datasets/banking77/sub/test.csv").await.unwrap(), b"22");
         },
     )
     .await;

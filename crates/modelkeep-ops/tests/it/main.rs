@@ -4,6 +4,8 @@
 
 mod adopting;
 mod crash;
+mod drive;
+mod filing;
 mod hosts;
 mod mended;
 mod names;
@@ -11,4 +13,5 @@ mod protocol;
 mod resumed;
 mod settings;
 mod survive;
+mod twins;
 mod world;

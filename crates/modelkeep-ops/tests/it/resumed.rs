@@ -248,6 +248,44 @@ async fn a_write_whose_answer_was_lost_is_no_conflict() {
     }
 }
 
+/// Counts the bytes that are told of in a stage, and keeps what was told ahead.
+#[derive(Debug, Default)]
+struct Bar(std::sync::Mutex<(Option<u64>, u64)>);
+
+impl modelkeep_ops::Observer for Bar {
+    fn tell(&self, progress: modelkeep_ops::Progress) {
+        let mut bar = self.0.lock().unwrap();
+        match progress {
+            modelkeep_ops::Progress::Stage { bytes, .. } => *bar = (bytes, 0),
+            modelkeep_ops::Progress::Bytes(bytes) => bar.1 += bytes,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_each_byte_that_is_stored_the_bar_hears_once() {
+    let ground = Ground::new().await;
+    let large = vec![7; 3 << 20];
+    let content: [(&str, &[u8]); 2] = [("large.bin", &large), ("small.json", b"{}")];
+    let total = 2 + large.len() as u64;
+    let pushed = async |hook: Option<Arc<dyn Hook>>, model: &str| {
+        // Written anew each time, so that it has to be read to know what it is.
+        let dir = ground.ana.directory("run", &content);
+        let bar = Arc::new(Bar::default());
+        let mut ctx = ground.ana.context(&ground.remote, &ground.format, hook, None);
+        ctx.observer = Arc::clone(&bar) as Arc<dyn modelkeep_ops::Observer>;
+        let result = push(&ctx, &dir, model).await;
+        let heard = *bar.0.lock().unwrap();
+        (result.is_ok(), heard)
+    };
+    assert_eq!(pushed(None, "m-v1").await, (true, (Some(total), total)), "sent");
+    assert_eq!(pushed(None, "n-v1").await, (true, (Some(total), total)), "copied there");
+    let stop = || Some(Arc::new(StopAt("rename", layout::staging())) as Arc<dyn Hook>);
+    assert_eq!(pushed(stop(), "o-v1").await, (false, (Some(total), total)), "stopped before it is committed");
+    assert_eq!(pushed(None, "o-v1").await, (true, (Some(total), total)), "it had arrived");
+}
+
 #[tokio::test]
 async fn two_pulls_to_one_place_and_two_pushes_of_one_directory_take_turns() {
     let ground = Ground::new().await;

@@ -4,5 +4,5 @@ mod clocks;
 mod content;
 mod crowd;
 mod damage;
-mod events;
+pub mod events;
 mod registry;

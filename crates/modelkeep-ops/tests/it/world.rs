@@ -63,6 +63,9 @@ pub fn scratch() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
+/// When every story begins.
+const START: &str = "2026-11-23T10:00:00Z";
+
 /// One machine: its state folder, its clock.
 #[derive(Debug)]
 pub struct Machine {
@@ -73,7 +76,7 @@ pub struct Machine {
 
 impl Machine {
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), home: scratch(), clock: TestClock::at("2026-11-23T10:00:00Z") }
+        Self { name: name.to_owned(), home: scratch(), clock: TestClock::at(START) }
     }
 
     pub fn env(&self) -> Env {
@@ -170,7 +173,9 @@ impl Ground {
     /// A tree that `init` made in this folder, which may hold something already.
     pub async fn on(scratch: TempDir, root: PathBuf) -> Self {
         use modelkeep_remote::folder::{FolderOptions, FolderRemote};
-        let remote: Arc<dyn Remote> = Arc::new(FolderRemote::open(&root, FolderOptions::default()).unwrap());
+        // The store's clock is that of the machines: what they do must not depend on the day it is.
+        let options = FolderOptions { now: Some(START.parse().unwrap()), ..FolderOptions::default() };
+        let remote: Arc<dyn Remote> = Arc::new(FolderRemote::open(&root, options).unwrap());
         let ana = Machine::new("ana");
         let format = ana.init(&remote).await;
         Self { scratch, root, remote, format, ana }

@@ -10,7 +10,7 @@ use modelkeep_core::digest::Sha256;
 use modelkeep_core::{Kind, Result};
 
 use super::{Bench, Doing as _, Outcome, agree, holds, pattern, refused};
-use crate::remote::{Meter, Mode, Source, Transferred, Written};
+use crate::remote::{Far, Meter, Mode, Source, Transferred, Written};
 
 /// Bytes in the file that most checks move: more than any buffer, no round number.
 const SIZE: u32 = 1_300_007;
@@ -57,6 +57,21 @@ impl Bench {
     }
 }
 
+/// Content that is on no disk, in pieces of an odd size.
+#[derive(Debug)]
+struct InPieces(Bytes);
+
+impl Far for InPieces {
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_from(&self, offset: u64) -> Box<dyn Iterator<Item = Result<Bytes>> + Send> {
+        let all = self.0.slice(usize::try_from(offset).unwrap_or(usize::MAX).min(self.0.len())..);
+        Box::new((0..all.len()).step_by(70_001).map(move |at| Ok(all.slice(at..all.len().min(at + 70_001)))))
+    }
+}
+
 fn local_is(path: &Path, bytes: &[u8]) -> Outcome {
     let found = std::fs::read(path).doing("reading a local file")?;
     agree("the local file", &super::shown(&found), &super::shown(bytes))
@@ -71,6 +86,10 @@ pub(super) async fn local_files_go_up_whole(bench: Bench) -> Outcome {
     bench.holds("new/file", &bytes).await?;
     let empty = bench.local("empty", b"")?;
     bench.send(Source::File(empty), "empty", &Count::up_to(0)).await.doing("writing an empty file")?;
+    let far = Source::Far(Arc::new(InPieces(bytes.clone().into())));
+    let written = bench.send(far, "from afar", &Count::up_to(u64::MAX)).await.doing("writing what comes from afar")?;
+    agree("the digest written", &written.sha256, &Sha256::of(&bytes))?;
+    bench.holds("from afar", &bytes).await?;
     bench.holds("empty", b"").await?;
     let missing = Source::File(bench.scratch.join("no such file"));
     let sent = bench.send(missing, "never", &Count::up_to(u64::MAX)).await;

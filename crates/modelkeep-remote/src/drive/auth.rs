@@ -3,6 +3,7 @@
 //! Knows tokens, their end, and that one renewal serves all requests that wait. Does not know Drive. Nothing secret is
 //! printed, logged or put into an error.
 
+mod keyring;
 mod login;
 mod oauth;
 mod sources;
@@ -14,41 +15,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use modelkeep_core::Result;
-use serde::{Deserialize, Serialize};
+pub use modelkeep_http::Secret;
 
+pub use self::keyring::Keyring;
 pub use self::login::{Browser, Device, Scope, begin_device, paste};
 pub use self::oauth::{Granted, OAuthClient, revoke};
 pub use self::sources::{Callback, Command, Fixed, Machine, Refresh, application_default};
 pub use self::store::{Credentials, Login};
-
-/// Something that must not be seen: prints `***`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes it in.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// Its text, for the one place that sends or stores it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// An access token.
 #[derive(Debug, Clone)]
@@ -68,6 +41,11 @@ pub trait TokenSource: Send + Sync + fmt::Debug {
     /// The project that pays, when the source names one.
     fn quota_project(&self) -> Option<&str> {
         None
+    }
+
+    /// What to do when Google refuses its tokens.
+    fn way_out(&self) -> &'static str {
+        "modelkeep login gdrive"
     }
 }
 
@@ -122,6 +100,10 @@ impl Auth {
 
     pub(super) fn quota_project(&self) -> Option<&str> {
         self.0.source.quota_project()
+    }
+
+    pub(super) fn way_out(&self) -> &'static str {
+        self.0.source.way_out()
     }
 
     async fn ask(&self, current: &mut Option<Held>) -> Result<Secret> {

@@ -18,6 +18,8 @@ use crate::drive::auth::Auth;
 
 /// The most that Drive lists at once, and the most ids it makes at once.
 const PAGE: u32 = 1000;
+/// So many files are looked through for one name.
+const FEW: &str = "100";
 /// A copy of a large file may take ten minutes where other calls take half a minute at most.
 const COPY: u32 = 20;
 
@@ -92,6 +94,22 @@ impl Client {
         let parents: Vec<_> = parents.iter().map(|id| format!("{} in parents", quoted(id))).collect();
         let name = name.map(|name| format!(" and name = {}", quoted(name))).unwrap_or_default();
         self.search(&format!("({}){name} and trashed = false", parents.join(" or ")), doing).await
+    }
+
+    /// What stands in a folder, if that is little enough for one small page.
+    pub async fn list_if_few(&self, folder: &str, doing: &str) -> Result<Option<Vec<File>>, Failure> {
+        let fields = format!("nextPageToken,files({})", wire::FILE);
+        let query = format!("{} in parents and trashed = false", quoted(folder));
+        let parameters = [
+            ("q", &*query),
+            ("pageSize", FEW),
+            ("supportsAllDrives", "true"),
+            ("includeItemsFromAllDrives", "true"),
+            ("fields", &fields),
+        ];
+        let url = self.url("files", &parameters)?;
+        let list: FileList = self.call(Request::new(Method::GET, url, cost::LIST, doing)).await?;
+        Ok(if list.next_page_token.is_none() { Some(list.files) } else { None })
     }
 
     /// Everything that a query finds.
@@ -215,10 +233,18 @@ impl Client {
         }
     }
 
+    /// Lets somebody else use a file or folder: `reader` or `writer`. Google tells them by mail.
+    pub async fn share(&self, id: &str, email: &str, role: &str, doing: &str) -> Result<(), Failure> {
+        let path = format!("files/{id}/permissions");
+        let url = self.url(&path, &[("supportsAllDrives", "true"), ("fields", "id")])?;
+        let who = json!({ "type": "user", "role": role, "emailAddress": email });
+        self.http.send(&Request::new(Method::POST, url, cost::OTHER, doing).json(&who)).await.map(drop)
+    }
+
     /// Whose Drive it is, and how full.
-    pub async fn about(&self) -> Result<About, Failure> {
+    pub async fn about(&self, doing: &str) -> Result<About, Failure> {
         let url = self.url("about", &[("fields", "user(emailAddress),storageQuota")])?;
-        self.call(Request::new(Method::GET, url, cost::GET, "asking how full Drive is")).await
+        self.call(Request::new(Method::GET, url, cost::GET, doing)).await
     }
 
     async fn call<T: DeserializeOwned>(&self, request: Request) -> Result<T, Failure> {

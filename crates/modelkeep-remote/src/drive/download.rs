@@ -8,15 +8,18 @@ use std::io::{Read as _, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use modelkeep_core::digest::Sha256;
 use modelkeep_core::{Error, Kind, Result};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
+use modelkeep_http::{content_length, range_total, silent};
+use reqwest::header::{HeaderValue, RANGE};
 use reqwest::{Method, StatusCode};
 use sha2::Digest as _;
 use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::client::Client;
 use super::error::{Advice, Failure};
@@ -25,10 +28,41 @@ use super::http::{Request, broken};
 use super::limit::cost;
 use super::source::blocking;
 use crate::folder::failed;
+use crate::folder::settle::{self, Pages};
 use crate::remote::Transferred;
 
-/// So many ranges of one file at once. Each is in memory until its turn comes.
+/// So many ranges of one file at once.
 const AT_ONCE: usize = 4;
+/// Frames that are written and still to be hashed.
+const UNHASHED: usize = 4;
+/// Memory is counted in so many bytes.
+const UNIT: u64 = 64 << 10;
+/// So many units of ranges are in memory at most, of all downloads of a remote: each from when it is asked for until its
+/// turn to be written comes.
+const MEMORY: u32 = 640;
+
+/// What all downloads of a remote have to share.
+#[derive(Debug)]
+pub(super) struct Room(Semaphore);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Semaphore::new(MEMORY as usize))
+    }
+}
+
+impl Room {
+    /// Waits until so many bytes may be asked for. Whoever asks first gets it first, so the range that a file waits for
+    /// never waits for a later one of the same file.
+    async fn take(&self, bytes: u64) -> Result<SemaphorePermit<'_>, Failure> {
+        let taken = self.0.acquire_many(units(bytes).min(MEMORY)).await;
+        taken.map_err(|_| Failure::Stopped(Error::internal("the downloads were closed")))
+    }
+}
+
+fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
+}
 
 /// Bytes of a range as they came, and the size of the whole file.
 #[derive(Debug, Default)]
@@ -42,6 +76,7 @@ struct Part {
 #[derive(Debug)]
 pub(super) struct Download<'a> {
     pub client: &'a Client,
+    pub room: &'a Room,
     pub id: &'a str,
     pub doing: String,
 }
@@ -59,27 +94,33 @@ impl Download<'_> {
         Ok(Bytes::from(part.frames.concat()))
     }
 
-    /// All that is not yet in the local file, behind what is there.
-    pub async fn fetch(&self, to: &Path, piece: u64, gauge: Arc<Gauge>) -> Result<Transferred> {
+    /// All that is not yet in the local file, behind what is there. `size` is what the file was last known to have.
+    pub async fn fetch(&self, to: &Path, size: u64, piece: u64, gauge: Arc<Gauge>) -> Result<Transferred> {
         let (have, file) = open(to.to_owned()).await?;
         gauge.skip(have);
-        let (sender, receiver) = mpsc::channel(AT_ONCE);
-        let (path, told) = (to.to_owned(), Arc::clone(&gauge));
-        let writing = tokio::task::spawn_blocking(move || write(file, &path, have, receiver, &told));
-        let brought = self.bring(have, piece, &sender).await;
-        drop(sender);
-        let written = writing.await.map_err(|error| Error::internal("a file task ended badly").because(error))?;
-        let total = match (brought, &written) {
-            // A writer that stopped is why the others stopped.
-            (_, Err(_)) => return written.map(|(size, sha256)| Transferred { size, sha256, fetched: 0 }),
-            (Err(failure), Ok(_)) => return Err(failure.into()),
-            (Ok(total), Ok(_)) => total,
-        };
-        let (size, sha256) = written?;
+        // The first answer tells the size, and is the only one for most files.
+        let room = self.room.take(piece.min(size.saturating_sub(have))).await?;
+        let first = self.part(have..have + piece).await?;
+        let total = first.total;
         if have > total {
             let message = format!("{} holds {have} bytes already, the remote file has {total}", to.display());
             return Err(Error::integrity(message));
         }
+        let (sender, receiver) = mpsc::channel(AT_ONCE);
+        let (path, told) = (to.to_owned(), Arc::clone(&gauge));
+        let writing = tokio::task::spawn_blocking(move || write(file, &path, have..total, receiver, &told));
+        let next = have + first.length;
+        let brought = async {
+            let taken = hand_over(first, &sender).await;
+            drop(room);
+            if taken { self.bring(next..total, piece, &sender).await } else { Ok(()) }
+        };
+        let brought = brought.await;
+        drop(sender);
+        // A writer that stopped is why the others stopped.
+        let written = writing.await.map_err(|error| Error::internal("a file task ended badly").because(error))?;
+        let (size, sha256) = written?;
+        brought?;
         if size != total {
             return Err(Error::new(Kind::Unavailable, format!("{}: {size} of {total} bytes came", self.doing))
                 .hint("run it again: what came stays"));
@@ -87,24 +128,18 @@ impl Download<'_> {
         Ok(Transferred { size, sha256, fetched: total - have })
     }
 
-    /// Hands over everything from `have` on, in order; the size of the whole file.
-    async fn bring(&self, have: u64, piece: u64, to: &Sender<Bytes>) -> Result<u64, Failure> {
-        // The first answer tells the size, and is the only one for most files.
-        let first = self.part(have..have + piece).await?;
-        let total = first.total;
-        let mut next = have + first.length;
-        if !hand_over(first, to).await {
-            return Ok(total);
-        }
-        let mut ranges = Vec::new();
-        while next < total {
-            let end = total.min(next + piece);
-            ranges.push(next..end);
-            next = end;
-        }
-        let mut parts = stream::iter(ranges).map(|range| self.part(range)).buffered(AT_ONCE);
+    /// Hands over a range that ends with the file, in order.
+    async fn bring(&self, range: Range<u64>, piece: u64, to: &Sender<Bytes>) -> Result<(), Failure> {
+        let total = range.end;
+        let begins = range.step_by(usize::try_from(piece).unwrap_or(usize::MAX));
+        let parts = stream::iter(begins).map(|begin| async move {
+            let end = total.min(begin + piece);
+            let room = self.room.take(end - begin).await?;
+            Ok::<_, Failure>((self.part(begin..end).await?, room))
+        });
+        let mut parts = parts.buffered(AT_ONCE);
         while let Some(part) = parts.next().await {
-            let part = part?;
+            let (part, _room) = part?;
             if part.total != total {
                 let message = format!("{}: the file changed while it was fetched", self.doing);
                 return Err(Failure::Stopped(Error::new(Kind::Unavailable, message).hint("run it again")));
@@ -113,7 +148,7 @@ impl Download<'_> {
                 break;
             }
         }
-        Ok(total)
+        Ok(())
     }
 
     /// One range, however often its connection breaks: it goes on behind what came.
@@ -148,10 +183,7 @@ impl Download<'_> {
                 .map_err(|error| Failure::Stopped(Error::internal("a range").because(error)))?;
             request.headers.insert(RANGE, value);
         }
-        let silent = || {
-            let message = format!("{}: no byte for {} seconds", self.doing, http.stall.as_secs_f64());
-            Failure::Broken(Error::new(Kind::Unavailable, message).hint("run it again: what came stays"))
-        };
+        let silent = || Failure::Broken(silent(&self.doing, http.stall));
         let sent = tokio::time::timeout(http.stall, http.once(&request)).await.map_err(|_| silent())?;
         let mut response = match sent {
             Ok(response) => response,
@@ -163,10 +195,10 @@ impl Download<'_> {
             Err(failure) => return Err(failure),
         };
         let (total, mut skip) = if response.status() == StatusCode::PARTIAL_CONTENT {
-            (total(response.headers()), 0)
+            (range_total(response.headers()), 0)
         } else {
             // The range was ignored: everything comes.
-            (length(response.headers()), range.start)
+            (content_length(response.headers()), range.start)
         };
         let wanted = total.map_or(range.end, |total| total.min(range.end)).saturating_sub(range.start);
         let mut came = 0;
@@ -203,15 +235,6 @@ async fn hand_over(part: Part, to: &Sender<Bytes>) -> bool {
     true
 }
 
-/// `Content-Range: bytes a-b/TOTAL`.
-fn total(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_RANGE)?.to_str().ok()?.rsplit_once('/')?.1.parse().ok()
-}
-
-fn length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
 async fn open(to: PathBuf) -> Result<(u64, File)> {
     blocking(move || {
         let opened = OpenOptions::new().read(true).append(true).create(true).open(&to);
@@ -222,12 +245,19 @@ async fn open(to: PathBuf) -> Result<(u64, File)> {
     .await
 }
 
-/// Hashes what is there, then writes and hashes what comes; the whole file's size and digest.
-fn write(mut file: File, path: &Path, have: u64, mut frames: Receiver<Bytes>, gauge: &Gauge) -> Result<(u64, Sha256)> {
+/// Hashes what is there, then writes and hashes what comes; the whole file's size and digest. One thread writes while
+/// another hashes, and what is written settles on the disk meanwhile: who asked for it flushes it before it counts.
+fn write(
+    mut file: File,
+    path: &Path,
+    range: Range<u64>,
+    mut frames: Receiver<Bytes>,
+    gauge: &Gauge,
+) -> Result<(u64, Sha256)> {
     let mut hasher = sha2::Sha256::new();
     let mut buffer = vec![0; 256 << 10];
     let mut at = 0;
-    while at < have {
+    while at < range.start {
         let read = file.read(&mut buffer).map_err(|error| failed("reading", path, error))?;
         if read == 0 {
             return Err(Error::conflict(format!("{} changed while it was fetched", path.display())));
@@ -235,11 +265,28 @@ fn write(mut file: File, path: &Path, have: u64, mut frames: Receiver<Bytes>, ga
         hasher.update(&buffer[..read]);
         at += read as u64;
     }
-    while let Some(frame) = frames.blocking_recv() {
-        file.write_all(&frame).map_err(|error| failed("writing", path, error))?;
-        hasher.update(&frame);
-        at += frame.len() as u64;
-        gauge.reach(at)?;
-    }
-    Ok((at, Sha256::from_bytes(hasher.finalize().into())))
+    drop(buffer);
+    let (sender, unhashed) = sync_channel::<Bytes>(UNHASHED);
+    std::thread::scope(|scope| {
+        let hashing = scope.spawn(move || {
+            for frame in unhashed {
+                hasher.update(&frame);
+            }
+            hasher.finalize()
+        });
+        let written = settle::behind(&file, path, range.end - range.start, Pages::Keep, |reached| {
+            while let Some(frame) = frames.blocking_recv() {
+                (&file).write_all(&frame).map_err(|error| failed("writing", path, error))?;
+                at += frame.len() as u64;
+                reached(at);
+                gauge.reach(at)?;
+                // Its end is waited for below.
+                let _ = sender.send(frame);
+            }
+            Ok(at)
+        });
+        drop(sender);
+        let digest = hashing.join().map_err(|_| Error::internal("the hashing thread ended badly"))?;
+        written.map(|size| (size, Sha256::from_bytes(digest.into())))
+    })
 }

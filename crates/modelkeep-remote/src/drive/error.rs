@@ -3,10 +3,11 @@
 //! Knows every reason that changes what we do. Does not know requests: who was doing what comes from the caller.
 //! Source: <https://developers.google.com/workspace/drive/api/guides/handle-errors>.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use modelkeep_core::{Error, Kind};
-use reqwest::header::{CONTENT_RANGE, HeaderMap, RETRY_AFTER};
+use modelkeep_http::retry_after;
+use reqwest::header::{CONTENT_RANGE, HeaderMap};
 use serde::Deserialize;
 
 /// A request that failed.
@@ -124,6 +125,10 @@ impl Refusal {
     pub fn error(&self) -> Error {
         let (kind, hint) = self.meaning();
         let said = match (&*self.message, self.reasons.first()) {
+            _ if self.says("invalid_grant") => "Google no longer takes this login (invalid_grant): it was taken back, lay \
+                                                idle for half a year, or its client is in \"Testing\", where a login ends \
+                                                after 7 days"
+                .to_owned(),
             ("", None) => format!("Drive answered {}", self.status),
             ("", Some(reason)) => format!("Drive answered {} ({reason})", self.status),
             (message, _) => format!("Drive says: {message}"),
@@ -148,7 +153,9 @@ impl Refusal {
         if self.says_any(&["invalid_grant"]) {
             return (
                 Kind::Auth,
-                Some("modelkeep login gdrive (a client in \"Testing\" loses its login after 7 days: publish it)"),
+                Some(
+                    "modelkeep login gdrive (it lasts once the app is published: https://console.cloud.google.com/auth/audience)",
+                ),
             );
         }
         match self.status {
@@ -196,16 +203,6 @@ impl Refusal {
             _ => (Kind::Internal, None),
         }
     }
-}
-
-/// Seconds, or a date: RFC 9110, section 10.2.3.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    SystemTime::try_from(at).ok()?.duration_since(SystemTime::now()).ok()
 }
 
 impl Failure {
@@ -275,14 +272,5 @@ mod tests {
             let needs_hint = !matches!(status, 400 | 404 | 409) && reason != "fileNotDownloadable";
             assert_eq!(refusal.error().hint_text().is_some(), needs_hint, "{status} {reason}");
         }
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let of = |text: &str| retry_after(&[(RETRY_AFTER, text.parse().unwrap())].into_iter().collect());
-        assert_eq!(of("7"), Some(Duration::from_secs(7)));
-        assert_eq!(of("Fri, 01 Jan 1999 00:00:00 GMT"), None);
-        assert!(of("Tue, 01 Jan 2999 00:00:00 GMT").is_some());
-        assert_eq!(of("soon"), None);
     }
 }

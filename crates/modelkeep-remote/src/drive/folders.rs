@@ -98,15 +98,18 @@ impl Drive {
         let ids = client.generate_ids(1, "files").await?;
         let id = ids.first().ok_or_else(|| Error::internal("Drive made no ids"))?;
         let doing = format!("creating the folder {name}");
-        let made = client.create(&Metadata::new(id, name, "root").folder(), &doing).await;
         let tree = Tree::new(client, id.clone(), None, true, &options);
-        tree.made(made, id, &doing).await?;
+        // Before it is there: what comes into it is told by the changes.
+        tree.sync(options.fresh).await?;
+        let made = tree.client.create(&Metadata::new(id, name, "root").folder(), &doing).await;
+        let file = tree.made(made, id, &doing).await?;
+        tree.mirror().made_folder(&file);
         Ok(DriveRemote::around(tree, options))
     }
 }
 
 pub(super) async fn account(client: &Client) -> Result<String> {
-    let about = client.about().await?;
+    let about = client.about("asking whose Drive it is").await?;
     about.user.email_address.ok_or_else(|| Error::new(Kind::Auth, "Drive does not say whose it is"))
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use modelkeep_core::{Error, Kind, Result};
+use modelkeep_http::silent;
 
 use super::error::Failure;
 use crate::remote::Meter;
@@ -15,6 +16,7 @@ use crate::remote::Meter;
 pub(super) struct Gauge {
     meter: Arc<dyn Meter>,
     told: AtomicU64,
+    skipped: AtomicU64,
     moved: Mutex<Instant>,
     stopped: AtomicBool,
 }
@@ -30,6 +32,7 @@ impl Gauge {
         Arc::new(Self {
             meter,
             told: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
             moved: Mutex::new(Instant::now()),
             stopped: AtomicBool::new(false),
         })
@@ -48,6 +51,17 @@ impl Gauge {
     /// Bytes up to `offset` are there from an earlier time and count as told.
     pub fn skip(&self, offset: u64) {
         self.told.fetch_max(offset, Ordering::SeqCst);
+        self.skipped.fetch_max(offset, Ordering::SeqCst);
+    }
+
+    /// What was there is lost, and goes once more.
+    pub fn skip_nothing(&self) {
+        self.skipped.store(0, Ordering::SeqCst);
+    }
+
+    /// Bytes that were there from an earlier time.
+    pub fn skipped(&self) -> u64 {
+        self.skipped.load(Ordering::SeqCst)
     }
 
     pub fn check(&self) -> Result<()> {
@@ -87,9 +101,4 @@ impl Gauge {
 
 fn stopped() -> Error {
     Error::new(Kind::Interrupted, "the transfer was stopped")
-}
-
-pub(super) fn silent(doing: &str, stall: Duration) -> Error {
-    Error::new(Kind::Unavailable, format!("{doing}: no byte for {} seconds", stall.as_secs_f64()))
-        .hint("check the network, then run it again: what was sent stays")
 }

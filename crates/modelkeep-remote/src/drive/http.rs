@@ -10,21 +10,17 @@ use bytes::Bytes;
 use futures_util::stream;
 use jiff::Timestamp;
 use modelkeep_core::{Error, Kind, Result};
+use modelkeep_http::silent;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, DATE, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode, Url};
-use rustls::RootCertStore;
-use rustls::crypto::ring;
 
 use super::Options;
 use super::auth::{Auth, Secret};
 use super::error::{Advice, Failure, Refusal};
-use super::gauge::{Gauge, silent};
+use super::gauge::Gauge;
 use super::limit::Limiter;
 use crate::layer::Retry;
 
-const CONNECT: Duration = Duration::from_secs(20);
-/// A longer `Retry-After` is an error, not a wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// A body goes out in pieces of this many bytes, and the meter is told of each.
 pub(super) const PIECE: usize = 256 << 10;
 
@@ -165,11 +161,7 @@ impl Http {
                 Advice::Again => (false, refusal.retry_after),
             },
         };
-        let wait = self.retry.wait(attempt)?;
-        let wait = asked.map_or(wait, |asked| wait.max(asked));
-        if wait > LONGEST_WAIT {
-            return None;
-        }
+        let wait = self.retry.wait_as_asked(attempt, asked)?;
         if slow {
             self.limiter.slow_down(wait / 2);
         }
@@ -198,7 +190,12 @@ impl Http {
         match self.once_as(request, &token).await {
             Err(Failure::Refused(refusal)) if refusal.advice() == Advice::Login => {
                 let token = self.auth.renew(&token).await.map_err(unauthorized)?;
-                self.once_as(request, &token).await
+                match self.once_as(request, &token).await {
+                    Err(Failure::Refused(refusal)) if refusal.advice() == Advice::Login => {
+                        Err(Failure::Stopped(refusal.error().hint(self.auth.way_out())))
+                    }
+                    other => other,
+                }
             }
             other => other,
         }
@@ -266,27 +263,35 @@ impl Http {
 
     /// Google's time, as it was told by an answer less than half a minute ago.
     pub fn time(&self) -> Option<Timestamp> {
-        const RECENT: Duration = Duration::from_secs(30);
         let told = (*self.clock.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let (since, by_wall) = (told.at.elapsed(), told.wall.elapsed().ok()?);
-        let recent = since < RECENT && by_wall < RECENT;
-        if recent { told.time.checked_add(since).ok() } else { None }
+        told.time(Instant::now(), SystemTime::now())
     }
 
     fn learn_time(&self, headers: &HeaderMap) {
         let Some(text) = headers.get(DATE).and_then(|value| value.to_str().ok()) else { return };
         let Ok(date) = jiff::fmt::rfc2822::parse(text) else { return };
-        let new = Told { time: date.timestamp(), at: Instant::now(), wall: SystemTime::now() };
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        // Dates are whole seconds; time that has been told must not go back for that.
-        let behind = clock.is_some_and(|told| {
-            let by_old = told.time.checked_add(told.at.elapsed()).unwrap_or(told.time);
-            let step = by_old.duration_since(new.time);
+        *clock = Some(Told::after(*clock, date.timestamp(), Instant::now(), SystemTime::now()));
+    }
+}
+
+impl Told {
+    /// What is known after an answer of that date. Dates are whole seconds: time that has been told does not go back for
+    /// that, and is as good as new.
+    fn after(known: Option<Self>, date: Timestamp, at: Instant, wall: SystemTime) -> Self {
+        let by_known = known.and_then(|told| told.time.checked_add(at.saturating_duration_since(told.at)).ok());
+        let ahead = by_known.filter(|time| {
+            let step = time.duration_since(date);
             step > jiff::SignedDuration::ZERO && step < jiff::SignedDuration::from_secs(2)
         });
-        if !behind {
-            *clock = Some(new);
-        }
+        Self { time: ahead.unwrap_or(date), at, wall }
+    }
+
+    fn time(&self, at: Instant, wall: SystemTime) -> Option<Timestamp> {
+        const RECENT: Duration = Duration::from_secs(30);
+        let (since, by_wall) = (at.saturating_duration_since(self.at), wall.duration_since(self.wall).ok()?);
+        let recent = since < RECENT && by_wall < RECENT;
+        if recent { self.time.checked_add(since).ok() } else { None }
     }
 }
 
@@ -294,30 +299,13 @@ fn unauthorized(error: Error) -> Failure {
     if error.kind() == Kind::Unavailable { Failure::Broken(error) } else { Failure::Stopped(error) }
 }
 
-/// A request that got no whole answer. The URL is left out: an upload session's is a secret.
+/// A request that got no whole answer.
 pub(super) fn broken(doing: &str, error: reqwest::Error) -> Failure {
-    let what = if error.is_connect() { "Google cannot be reached" } else { "the connection broke" };
-    Failure::Broken(
-        Error::new(Kind::Unavailable, format!("{doing}: {what}"))
-            .hint("check the network, then run it again")
-            .because(error.without_url()),
-    )
+    Failure::Broken(modelkeep_http::broken(doing, "Google", error))
 }
 
-/// A builder with TLS by ring. The roots are Mozilla's and the system's: slim containers have none, companies have
-/// their own.
+/// A builder for clients of Google.
 pub(super) fn builder(plain: bool) -> Result<reqwest::ClientBuilder> {
-    let mut roots = RootCertStore::empty();
-    if !plain {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
-    let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::internal("no TLS").because(error))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // 308 is "go on" in an upload; all others may be followed, without the token on other hosts.
     let redirects = reqwest::redirect::Policy::custom(|attempt| {
         if attempt.status() == StatusCode::PERMANENT_REDIRECT || attempt.previous().len() > 5 {
@@ -326,12 +314,7 @@ pub(super) fn builder(plain: bool) -> Result<reqwest::ClientBuilder> {
             attempt.follow()
         }
     });
-    Ok(reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(redirects)
-        .connect_timeout(CONNECT)
-        .tcp_nodelay(true)
-        .user_agent(concat!("modelkeep/", env!("CARGO_PKG_VERSION"))))
+    Ok(modelkeep_http::builder(plain)?.redirect(redirects))
 }
 
 /// A body in pieces, each told before it goes; the body breaks when the meter says stop, so that nothing is made.
@@ -349,4 +332,31 @@ fn in_pieces(before: Bytes, content: &Bytes, after: Bytes, gauge: Arc<Gauge>) ->
         reached.map_or(Ok(()), |offset| gauge.reach(offset)).map(|()| piece)
     });
     reqwest::Body::wrap_stream(stream::iter(pieces))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_told_by_every_answer_and_does_not_go_back() {
+        let (begin, wall) = (Instant::now(), SystemTime::now());
+        let date: Timestamp = "2026-11-25T10:00:00Z".parse().unwrap();
+        let mut told = Told::after(None, date, begin, wall);
+        let mut last = date;
+        // An answer every ten seconds and a half, whose date is cut to whole seconds.
+        for nth in 1..20_u64 {
+            let passed = Duration::from_millis(10_500 * nth);
+            let date = date.checked_add(Duration::from_secs(passed.as_secs())).unwrap();
+            told = Told::after(Some(told), date, begin + passed, wall + passed);
+            let now = told.time(begin + passed, wall + passed).expect("it was told just now");
+            assert!(now > last && now >= date, "{now}");
+            last = now;
+        }
+        let asleep = Duration::from_secs(3600);
+        assert_eq!(told.time(told.at, told.wall + asleep), None, "the other clock stood still");
+        // A clock of Google's that was put right counts.
+        let back = Told::after(Some(told), date, told.at, told.wall);
+        assert_eq!(back.time, date);
+    }
 }

@@ -4,7 +4,7 @@
 //! out of order leaves the newest version standing.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use modelkeep_core::digest::Sha256;
@@ -27,6 +27,8 @@ struct Looked {
     at: Instant,
     /// So long after the changes are followed that no listing can be late any more: it stays right.
     settled: bool,
+    /// By an earlier process: what it did not find is looked for again.
+    earlier: bool,
 }
 
 /// The known part of a tree.
@@ -38,6 +40,8 @@ pub(super) struct Mirror {
     looked: HashMap<Look, Looked>,
     /// What we changed ourselves, and when: a late listing says nothing against it.
     ours: HashMap<String, Instant>,
+    /// What Drive told of an object itself, and when: asked by id, or in answer to a write.
+    asked: HashMap<String, Instant>,
     /// What we took away, with its version: a late listing does not bring it back.
     gone: HashMap<String, u64>,
     /// The changes up to here are known, and since when they are followed.
@@ -54,14 +58,19 @@ struct Saved {
     root: String,
     drive: Option<String>,
     token: String,
+    /// Since when the changes are followed, in milliseconds since 1970.
+    since: u64,
     nodes: Vec<(Node, Option<String>)>,
-    looked: Vec<Look>,
+    /// Each with when it was made, as `since`, and whether it stays right.
+    looked: Vec<(Look, u64, bool)>,
 }
 
 /// A listing is not late by more than this.
 const LATEST: Duration = Duration::from_secs(120);
 /// Larger contents are not kept for the next process.
 const KEPT: usize = 64 << 10;
+/// Larger contents that this process wrote are not kept for itself.
+const OWN: usize = 1 << 20;
 
 impl Mirror {
     pub fn new(root: String, trusted: bool, settle: Duration) -> Self {
@@ -71,6 +80,7 @@ impl Mirror {
             names: HashMap::new(),
             looked: HashMap::new(),
             ours: HashMap::new(),
+            asked: HashMap::new(),
             gone: HashMap::new(),
             token: None,
             synced: None,
@@ -149,22 +159,38 @@ impl Mirror {
 
     /// Whether a look need not be made again: it stays right by the changes, or was made so short a time ago.
     pub fn knows(&self, look: &Look, within: Duration) -> bool {
-        let all = match look {
-            Look::Name(folder, _) => self.looked.get(&Look::All(folder.clone())),
-            Look::All(_) => None,
+        // What was found stays right by the changes. A twin of it may be missing, if the look was too early: it is
+        // looked for again once that can be told.
+        let (all, found) = match look {
+            Look::Name(folder, name) => {
+                let found = self.trusted && self.names.contains_key(&(folder.clone(), name.clone()));
+                (self.looked.get(&Look::All(folder.clone())), found)
+            }
+            Look::All(_) => (None, false),
         };
-        let good = |looked: &Looked| (looked.settled && self.trusted) || looked.at.elapsed() <= within;
+        let good = |looked: &Looked| {
+            let age = looked.at.elapsed();
+            let known = found && age <= self.settle || !looked.earlier && age <= within;
+            (looked.settled && self.trusted) || known
+        };
         all.is_some_and(good) || self.looked.get(look).is_some_and(good)
+    }
+
+    /// Whether nobody has looked into a folder so far.
+    pub fn is_unseen(&self, folder: &str) -> bool {
+        !self.looked.keys().any(|look| matches!(look, Look::All(seen) | Look::Name(seen, _) if seen == folder))
     }
 
     /// A listing that began at `began` found these.
     pub fn listed(&mut self, look: &Look, files: &[File], began: Instant) {
         let found: BTreeSet<&str> = files.iter().map(|file| &*file.id).collect();
-        let known = match look {
+        // Where the changes tell what goes away, a listing alone makes nothing missing: it may be late.
+        let doubtful = match look {
+            _ if self.trusted => Vec::new(),
             Look::All(folder) => self.children(folder),
             Look::Name(folder, name) => self.named(folder, name),
         };
-        for node in known {
+        for node in doubtful {
             let recent = self.ours.get(&node.id).is_some_and(|at| *at + LATEST >= began);
             if !recent && !found.contains(&*node.id) {
                 self.remove(&node.id);
@@ -176,7 +202,7 @@ impl Mirror {
             }
         }
         let settled = self.token.as_ref().is_some_and(|(_, since)| *since + self.settle <= began);
-        self.looked.insert(look.clone(), Looked { at: began, settled });
+        self.looked.insert(look.clone(), Looked { at: began, settled, earlier: false });
     }
 
     /// What an answer about this object itself said, which is never late.
@@ -189,10 +215,22 @@ impl Mirror {
         }
     }
 
+    /// What Drive said of an object that it was asked about at `at`.
+    pub fn answered(&mut self, file: &File, at: Instant) {
+        self.told(file);
+        self.asked.insert(file.id.clone(), at);
+    }
+
+    /// Whether Drive told of this object itself so short a time ago.
+    pub fn is_asked(&self, id: &str, within: Duration) -> bool {
+        self.asked.get(id).is_some_and(|at| at.elapsed() <= within)
+    }
+
     /// What our own write made of it.
     pub fn wrote(&mut self, file: &File) {
         let now = Instant::now();
         self.ours.insert(file.id.clone(), now);
+        self.asked.insert(file.id.clone(), now);
         self.told(file);
     }
 
@@ -200,7 +238,7 @@ impl Mirror {
     pub fn made_folder(&mut self, file: &File) {
         self.wrote(file);
         let settled = self.token.is_some();
-        self.looked.insert(Look::All(file.id.clone()), Looked { at: Instant::now(), settled });
+        self.looked.insert(Look::All(file.id.clone()), Looked { at: Instant::now(), settled, earlier: false });
     }
 
     /// What our own call took away.
@@ -240,6 +278,10 @@ impl Mirror {
     }
 
     fn put(&mut self, file: &File) {
+        // The root stands nowhere in its own tree.
+        if file.id == self.root {
+            return;
+        }
         let Some(mut node) = Node::of(file) else { return self.remove(&file.id) };
         if let Some(known) = self.nodes.get(&node.id) {
             if known.version > node.version {
@@ -259,8 +301,17 @@ impl Mirror {
 
     /// Keeps the bytes of a small file that were read.
     pub fn read(&mut self, id: &str, content: &Bytes) {
+        self.keep(id, content, KEPT);
+    }
+
+    /// Keeps the bytes that this process wrote itself: it reads them again.
+    pub fn wrote_content(&mut self, id: &str, content: &Bytes) {
+        self.keep(id, content, OWN);
+    }
+
+    fn keep(&mut self, id: &str, content: &Bytes, most: usize) {
         if let Some(node) = self.nodes.get_mut(id)
-            && content.len() <= KEPT
+            && content.len() <= most
             && let Body::File { size, sha256: Some(sha256) } = &node.body
             && *size == content.len() as u64
             && *sha256 == Sha256::of(content)
@@ -294,12 +345,14 @@ impl Mirror {
 
     /// For the next process; `None` while there is nothing worth it.
     pub fn save(&self, drive: Option<&str>) -> Option<Vec<u8>> {
-        let (token, _) = self.token.as_ref().filter(|_| self.trusted)?;
+        let (token, since) = self.token.as_ref().filter(|_| self.trusted)?;
+        let since = since_1970(*since)?;
         let text = |node: &Node| node.content.as_ref().and_then(|content| String::from_utf8(content.to_vec()).ok());
         let nodes = self.nodes.values().map(|node| (node.clone(), text(node))).collect();
-        let looked = self.looked.iter().filter(|(_, looked)| looked.settled).map(|(look, _)| look.clone()).collect();
+        let kept = |(look, looked): (&Look, &Looked)| Some((look.clone(), since_1970(looked.at)?, looked.settled));
+        let looked = self.looked.iter().filter_map(kept).collect();
         let (root, token, drive) = (self.root.clone(), token.clone(), drive.map(str::to_owned));
-        serde_json::to_vec(&Saved { root, drive, token, nodes, looked }).ok()
+        serde_json::to_vec(&Saved { root, drive, token, since, nodes, looked }).ok()
     }
 
     /// What an earlier process knew of the same tree, and which shared drive it is in.
@@ -309,17 +362,29 @@ impl Mirror {
             return None;
         }
         let mut mirror = Self::new(saved.root, true, settle);
-        // Followed since some time before now: what is new is told by the changes.
-        let now = Instant::now();
-        mirror.token = Some((saved.token, now.checked_sub(settle).unwrap_or(now)));
+        mirror.token = Some((saved.token, instant(saved.since)));
         for (mut node, content) in saved.nodes {
             node.content = content.map(Bytes::from);
             mirror.names.entry((node.parent.clone(), node.name.clone())).or_default().insert(node.id.clone());
             mirror.nodes.insert(node.id.clone(), node);
         }
-        mirror.looked = saved.looked.into_iter().map(|look| (look, Looked { at: now, settled: true })).collect();
+        let known = |(look, at, settled)| (look, Looked { at: instant(at), settled, earlier: true });
+        mirror.looked = saved.looked.into_iter().map(known).collect();
         Some((mirror, saved.drive))
     }
+}
+
+/// A moment for another process, in milliseconds since 1970.
+fn since_1970(at: Instant) -> Option<u64> {
+    let wall = SystemTime::now().checked_sub(at.elapsed())?;
+    u64::try_from(wall.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+}
+
+/// That moment here; one from the future is now.
+fn instant(since_1970: u64) -> Instant {
+    let now = Instant::now();
+    let ago = (UNIX_EPOCH + Duration::from_millis(since_1970)).elapsed().unwrap_or_default();
+    now.checked_sub(ago).unwrap_or(now)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use modelkeep_core::{Error, Kind, Result};
 use super::Options;
 use super::auth::Auth;
 use super::client::Metadata;
-use super::download::Download;
+use super::download::{Download, Room};
 use super::error::Failure;
 use super::folders::{Drive, account};
 use super::gauge::Gauge;
@@ -30,9 +30,6 @@ use crate::remote::{
     Usage, Written,
 };
 
-/// So many small files go up at once. Drive takes about three a second in the long run, more for a while.
-const AT_ONCE: usize = 8;
-
 /// A folder on Google Drive.
 ///
 /// A path means all objects of that path for reading, and the folder with the smallest id for writing. Moving or
@@ -40,6 +37,7 @@ const AT_ONCE: usize = 8;
 pub struct DriveRemote {
     tree: Tree,
     options: Options,
+    room: Room,
 }
 
 impl fmt::Debug for DriveRemote {
@@ -60,7 +58,7 @@ impl DriveRemote {
     }
 
     pub(super) fn around(tree: Tree, options: Options) -> Self {
-        Self { tree, options }
+        Self { tree, options, room: Room::default() }
     }
 
     /// Keeps what is known of the tree in this file from now on.
@@ -76,6 +74,13 @@ impl DriveRemote {
     /// Whose Drive it is: an e-mail address.
     pub async fn account(&self) -> Result<String> {
         account(&self.tree.client).await
+    }
+
+    /// Lets the account with this address use the folder; to write too, or to read only. Saying it again changes nothing.
+    pub async fn share(&self, email: &str, write: bool) -> Result<()> {
+        let role = if write { "writer" } else { "reader" };
+        let doing = format!("sharing the folder with {email}");
+        Ok(self.tree.client.share(&self.tree.root, email, role, &doing).await?)
     }
 
     /// What was asked of Google so far.
@@ -101,7 +106,10 @@ impl DriveRemote {
         }
         // Drive itself is asked: what is moved or taken away should be where it is thought to be.
         let mut found = match &object.id {
-            Some(id) => self.tree.by_id(id, &format!("looking at {}", object.path)).await?.into_iter().collect(),
+            Some(id) => {
+                let doing = format!("looking at {}", object.path);
+                self.tree.by_id_just_now(id, &doing).await?.into_iter().collect()
+            }
             None => self.tree.all(object).await?,
         };
         if found.len() > 1 {
@@ -148,7 +156,12 @@ impl DriveRemote {
     }
 
     fn download<'a>(&'a self, found: &'a Found) -> Download<'a> {
-        Download { client: &self.tree.client, id: &found.node.id, doing: format!("reading {}", found.path) }
+        Download {
+            client: &self.tree.client,
+            room: &self.room,
+            id: &found.node.id,
+            doing: format!("reading {}", found.path),
+        }
     }
 
     /// To Drive's trash, or for good.
@@ -168,9 +181,34 @@ impl DriveRemote {
         match client.update(&node.id, &Metadata::default().with("trashed", true), None, doing).await {
             Ok(file) => self.tree.mirror().took(&node.id, file.version),
             Err(failure) if failure.is(404) => self.tree.mirror().remove(&node.id),
+            // In a folder that people share only its owner may delete a file; whoever writes may move it.
+            Err(Failure::Refused(refusal)) if refusal.says("insufficientFilePermissions") => {
+                return self.put_aside(node, doing, refusal.error()).await;
+            }
             Err(failure) => return Err(failure.into()),
         }
         Ok(())
+    }
+
+    /// Moves what is somebody else's out of the way, under a name that nothing else has.
+    async fn put_aside(&self, node: &Node, doing: &str, refused: Error) -> Result<()> {
+        let Some(aside) = &self.options.aside else { return Err(refused) };
+        let folders = self.tree.make_folders(aside).await?;
+        let to = aside.join(&format!("{}.{}", node.name, node.id));
+        self.move_to(node, &folders[0], &to, doing).await.map(drop)
+    }
+
+    /// Moves an object into the folder that is written to, where several stand at the path of its folder.
+    async fn bring_home(&self, found: &Found) -> Result<()> {
+        let Found { node, path } = found;
+        let folders = self.tree.make_folders(&path.parent()).await?;
+        let _one = self.tree.lock(&folders[0], path.name()).await;
+        let standing = self.tree.standing(&folders[..1], path.name()).await?;
+        if node.parent == folders[0] || !standing.is_empty() {
+            return Err(taken(path));
+        }
+        let doing = format!("moving {path} beside the others");
+        if self.move_to(node, &folders[0], path, &doing).await? { Ok(()) } else { Err(taken(path)) }
     }
 
     /// Moves an object whose folder is known; `false` when it stands elsewhere by now.
@@ -229,7 +267,7 @@ impl Remote for DriveRemote {
         if let Some(now) = http.time() {
             return Ok(now);
         }
-        self.tree.client.about().await?;
+        self.tree.client.about("asking Drive for the time").await?;
         http.time().ok_or_else(|| Error::new(Kind::Unavailable, "Drive does not tell the time"))
     }
 
@@ -285,7 +323,8 @@ impl Remote for DriveRemote {
 
     async fn fetch(&self, object: &Object, to: &Path, meter: Arc<dyn Meter>) -> Result<Transferred> {
         let found = self.file(object).await?;
-        self.download(&found).fetch(to, self.options.piece, Gauge::new(meter)).await
+        let size = if let Body::File { size, .. } = found.node.body { size } else { 0 };
+        self.download(&found).fetch(to, size, self.options.piece, Gauge::new(meter)).await
     }
 
     async fn write(&self, path: &RemotePath, source: Source, mode: Mode, meter: Arc<dyn Meter>) -> Result<Written> {
@@ -297,7 +336,9 @@ impl Remote for DriveRemote {
             let meter = Arc::clone(&meter);
             async move { self.write(&path, Source::File(from), Mode::New, meter).await }
         });
-        stream::iter(writes).buffered(AT_ONCE).try_collect().await
+        // Folders are made ahead of their files; how many files go up at once is for each to wait.
+        let at_once = writes.len().max(1);
+        stream::iter(writes).buffered(at_once).try_collect().await
     }
 
     async fn copy(&self, from: &Object, to: &RemotePath, meter: Arc<dyn Meter>) -> Result<Copied> {
@@ -322,8 +363,11 @@ impl Remote for DriveRemote {
 
     async fn rename(&self, from: &Object, to: &RemotePath) -> Result<()> {
         let found = self.only(from).await?.ok_or_else(|| missing(&from.path))?;
-        if to.as_str().is_empty() || *to == found.path {
+        if to.as_str().is_empty() {
             return Err(taken(to));
+        }
+        if *to == found.path {
+            return self.bring_home(&found).await;
         }
         let inside = || Error::conflict(format!("`{}` cannot move into itself", found.path));
         if to.below(&found.path).is_some() && found.node.is_folder() {
@@ -406,7 +450,7 @@ impl Remote for DriveRemote {
     }
 
     async fn usage(&self) -> Result<Usage> {
-        let quota = self.tree.client.about().await?.storage_quota;
+        let quota = self.tree.client.about("asking how full Drive is").await?.storage_quota;
         Ok(Usage { quota: quota.limit, used: quota.usage, trashed: quota.usage_in_drive_trash })
     }
 }

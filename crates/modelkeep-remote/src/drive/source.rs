@@ -11,14 +11,14 @@ use std::time::UNIX_EPOCH;
 use bytes::Bytes;
 use futures_util::stream;
 use modelkeep_core::digest::Sha256;
-use modelkeep_core::{Error, Result};
+use modelkeep_core::{Error, Kind, Result};
 use sha2::Digest as _;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::gauge::Gauge;
 use super::http::PIECE;
 use crate::folder::failed;
-use crate::remote::Source;
+use crate::remote::{Far, Source};
 
 /// So many pieces wait between the disk and the network.
 const AHEAD: usize = 8;
@@ -33,6 +33,7 @@ pub(super) enum Origin {
         /// Nanoseconds since 1970.
         modified: i128,
     },
+    Far(Arc<dyn Far>),
 }
 
 /// The digest of what was read so far, from the beginning.
@@ -60,6 +61,7 @@ impl Origin {
         let path = match source {
             Source::Bytes(bytes) => return Ok(Self::Bytes(bytes.clone())),
             Source::File(path) => path.clone(),
+            Source::Far(far) => return Ok(Self::Far(Arc::clone(far))),
         };
         blocking(move || {
             let metadata = std::fs::metadata(&path).map_err(|error| failed("reading", &path, error))?;
@@ -77,6 +79,7 @@ impl Origin {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File { size, .. } => *size,
+            Self::Far(far) => far.size(),
         }
     }
 
@@ -88,6 +91,13 @@ impl Origin {
                 blocking(move || {
                     let bytes = std::fs::read(&path).map_err(|error| failed("reading", &path, error))?;
                     if bytes.len() as u64 == size { Ok(Bytes::from(bytes)) } else { Err(changed(&path)) }
+                })
+                .await
+            }
+            Self::Far(far) => {
+                blocking(move || {
+                    let frames: Vec<Bytes> = far.read_from(0).collect::<Result<_>>()?;
+                    Ok(Bytes::from(frames.concat()))
                 })
                 .await
             }
@@ -146,6 +156,7 @@ impl Feed {
         let mut at = offset.min(self.hashing().at);
         let mut open = match &self.origin {
             Origin::Bytes(_) => None,
+            Origin::Far(far) => return self.take_from(&**far, at, offset, to),
             Origin::File { path, .. } => {
                 let mut file = File::open(path).map_err(|error| failed("reading", path, error))?;
                 file.seek(SeekFrom::Start(at)).map_err(|error| failed("reading", path, error))?;
@@ -166,13 +177,38 @@ impl Feed {
                     })?;
                     Bytes::from(piece)
                 }
-                (Origin::File { .. }, None) => return Err(Error::internal("a file that is not open")),
+                (Origin::File { .. } | Origin::Far(_), _) => return Err(Error::internal("a file that is not open")),
             };
             self.hashing().feed(at, &piece);
             if at >= offset && to.blocking_send(Ok(piece)).is_err() {
                 return Ok(());
             }
             at = end;
+        }
+        Ok(())
+    }
+}
+
+impl Feed {
+    /// The same for content from afar, whose frames come in any size.
+    fn take_from(&self, far: &dyn Far, mut at: u64, offset: u64, to: &Sender<Result<Bytes, String>>) -> Result<()> {
+        let (size, mut frames, mut frame) = (self.size(), far.read_from(at), Bytes::new());
+        while at < size {
+            let end = size.min(at + PIECE as u64);
+            let wanted = narrow(if at < offset { end.min(offset) } else { end } - at);
+            let mut piece = Vec::with_capacity(wanted);
+            while piece.len() < wanted {
+                if frame.is_empty() {
+                    let early = || Error::new(Kind::Unavailable, "content from afar ended early");
+                    frame = frames.next().ok_or_else(early)??;
+                }
+                piece.extend_from_slice(&frame.split_to(frame.len().min(wanted - piece.len())));
+            }
+            self.hashing().feed(at, &piece);
+            if at >= offset && to.blocking_send(Ok(Bytes::from(piece))).is_err() {
+                return Ok(());
+            }
+            at += wanted as u64;
         }
         Ok(())
     }

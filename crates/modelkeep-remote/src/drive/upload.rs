@@ -149,6 +149,7 @@ impl Upload<'_> {
                     sessions += 1;
                     session = self.begin(total).await?;
                     renewed(&session);
+                    self.gauge.skip_nothing();
                     at = 0;
                 }
                 Next::NewSession => return Err(Failure::Stopped(lost(&self.doing))),

@@ -86,17 +86,23 @@ impl Write<'_> {
         let gauge = Gauge::new(Arc::clone(&self.meter));
         let size = origin.size();
         if size < self.options.resumable_from || size == 0 {
+            let _turn = self.tree.turn().await?;
             let content = origin.bytes().await?;
             // What the program itself writes as JSON rides in the description, so that a listing brings it.
             let rides = from_memory && is_json(self.path) && size <= INLINE as u64;
             let text = if rides { std::str::from_utf8(&content).unwrap_or_default() } else { "" };
             let file = self.send_whole(&content, &place, text, gauge).await?;
-            return self.check(file, size, Sha256::of(&content), &place).await;
+            let written = self.check(file, size, Sha256::of(&content), &place).await?;
+            if let (Some(id), true) = (&written.id, from_memory) {
+                self.tree.mirror().wrote_content(id, &content);
+            }
+            return Ok(written);
         }
         let feed = Feed::new(origin.clone());
-        let file = self.send_in_parts(&origin, &feed, &place, gauge).await?;
+        let file = self.send_in_parts(&origin, &feed, &place, Arc::clone(&gauge)).await?;
         let sha256 = feed.digest().await?;
-        self.check(file, size, sha256, &place).await
+        let written = self.check(file, size, sha256, &place).await?;
+        Ok(Written { sent: size - gauge.skipped(), ..written })
     }
 
     async fn send_whole(&self, content: &Bytes, place: &Place, text: &str, gauge: Arc<Gauge>) -> Result<File> {
@@ -186,7 +192,7 @@ impl Write<'_> {
             );
         }
         self.tree.mirror().wrote(&file);
-        Ok(Written { id: Some(file.id), size, sha256 })
+        Ok(Written { id: Some(file.id), size, sha256, sent: size })
     }
 }
 

@@ -3,7 +3,7 @@
 //! A large file is read and written by one thread while another hashes, so the pass takes as long as the hashing alone.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
@@ -13,7 +13,8 @@ use modelkeep_core::{Error, Kind, Result};
 use sha2::Digest as _;
 
 use super::failed;
-use crate::remote::Meter;
+use super::settle::{self, Pages};
+use crate::remote::{Far, Meter};
 
 /// Larger buffers fall out of the CPU's cache between reading and hashing: 1 MiB is about three times slower.
 const BUFFER: usize = 128 * 1024;
@@ -29,19 +30,50 @@ pub fn advance(meter: &dyn Meter, bytes: u64) -> Result<()> {
 
 /// Hashes a file from where it stands to its end.
 pub fn hash(file: &mut File, path: &Path, meter: &dyn Meter) -> Result<(u64, Sha256)> {
-    let size = file.metadata().map_err(|error| failed("reading", path, error))?.len();
-    pump(file, path, &mut std::io::sink(), path, meter, sha2::Sha256::new(), size)
+    let size = size_of(file, path)?;
+    pump(file, path, &mut io::sink(), path, meter, sha2::Sha256::new(), size)
 }
 
 /// Copies `from` into `to` and hashes what was written.
 pub fn copy_and_hash(
-    mut from: File,
+    from: File,
     from_path: &Path,
     to: &mut File,
     to_path: &Path,
     meter: &dyn Meter,
 ) -> Result<(u64, Sha256)> {
-    let size = from.metadata().map_err(|error| failed("reading", from_path, error))?.len();
+    let size = size_of(&from, from_path)?;
+    copy_telling(from, from_path, size, to, to_path, meter, &mut |_| {})
+}
+
+/// The same into a store: what is written settles on the disk meanwhile.
+pub fn store_and_hash(
+    from: File,
+    from_path: &Path,
+    to: &File,
+    to_path: &Path,
+    meter: &dyn Meter,
+) -> Result<(u64, Sha256)> {
+    let size = size_of(&from, from_path)?;
+    settle::behind(to, to_path, size, Pages::GiveBack, |reached| {
+        copy_telling(from, from_path, size, &mut &*to, to_path, meter, reached)
+    })
+}
+
+fn size_of(file: &File, path: &Path) -> Result<u64> {
+    Ok(file.metadata().map_err(|error| failed("reading", path, error))?.len())
+}
+
+/// The same, telling `reached` how many bytes are written.
+fn copy_telling(
+    mut from: File,
+    from_path: &Path,
+    size: u64,
+    to: &mut impl Write,
+    to_path: &Path,
+    meter: &dyn Meter,
+    reached: &mut dyn FnMut(u64),
+) -> Result<(u64, Sha256)> {
     if size < TWO_THREADS_FROM {
         return pump(&mut from, from_path, to, to_path, meter, sha2::Sha256::new(), size);
     }
@@ -69,6 +101,7 @@ pub fn copy_and_hash(
                 }
                 to.write_all(&buffer[..length]).map_err(|error| failed("writing", to_path, error))?;
                 total += length as u64;
+                reached(total);
                 advance(meter, length as u64)?;
                 if full.send((buffer, length)).is_err() {
                     break;
@@ -79,6 +112,39 @@ pub fn copy_and_hash(
         drop(full);
         let digest = hasher.join().map_err(|_| Error::internal("the hashing thread ended badly"))?;
         copied.map(|()| (total, Sha256::from_bytes(digest.into())))
+    })
+}
+
+/// Writes what comes from afar into a store and hashes it.
+pub fn take_and_hash(from: &dyn Far, to: &File, to_path: &Path, meter: &dyn Meter) -> Result<(u64, Sha256)> {
+    settle::behind(to, to_path, from.size(), Pages::GiveBack, |reached| {
+        let (mut to, mut hasher, mut total) = (to, sha2::Sha256::new(), 0);
+        for frame in from.read_from(0) {
+            let frame = frame?;
+            hasher.update(&frame);
+            to.write_all(&frame).map_err(|error| failed("writing", to_path, error))?;
+            total += frame.len() as u64;
+            reached(total);
+            advance(meter, frame.len() as u64)?;
+        }
+        Ok((total, Sha256::from_bytes(hasher.finalize().into())))
+    })
+}
+
+/// Copies `from`, of `size` bytes, into `to` without reading it here: on Linux the bytes stay in the kernel.
+pub fn store(mut from: File, size: u64, to: &File, to_path: &Path) -> Result<()> {
+    settle::behind(to, to_path, size, Pages::GiveBack, |reached| {
+        let mut total = 0;
+        loop {
+            // Between files `io::copy` is `copy_file_range`.
+            let copied = io::copy(&mut (&mut from).take(settle::STEP), &mut &*to);
+            let copied = copied.map_err(|error| failed("copying", to_path, error))?;
+            if copied == 0 {
+                return Ok(());
+            }
+            total += copied;
+            reached(total);
+        }
     })
 }
 
@@ -138,7 +204,7 @@ fn pump(
     }
 }
 
-fn read_full(from: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+fn read_full(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match from.read(&mut buffer[filled..])? {

@@ -54,6 +54,17 @@ pub(super) fn take_in(source: &Source, discard: bool, meter: &dyn Meter) -> Resu
         }
         Source::File(path) => take_in_file(path, discard, meter)
             .map_err(|error| error.context(format_args!("reading {}", path.display())))?,
+        Source::Far(far) => {
+            let mut bytes = Vec::new();
+            for frame in far.read_from(0) {
+                let frame = frame?;
+                moved(meter, frame.len() as u64)?;
+                bytes.extend_from_slice(&frame);
+            }
+            let bytes = Bytes::from(bytes);
+            let (size, sha256) = (bytes.len() as u64, Sha256::of(&bytes));
+            (Some(bytes), size, sha256)
+        }
     };
     Ok(Content { data: data.filter(|_| !discard || size <= KEPT), size, sha256 })
 }

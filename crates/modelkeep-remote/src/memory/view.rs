@@ -71,7 +71,7 @@ impl<'a> View<'a> {
             }
             None => self.create(path, Body::File(content))?,
         };
-        Ok(Written { id: self.shown_id(id), size, sha256 })
+        Ok(Written { id: self.shown_id(id), size, sha256, sent: size })
     }
 
     pub fn rename(&mut self, from: &Object, to: &RemotePath) -> Result<()> {

@@ -1,5 +1,7 @@
 //! Drive against a fake one: the conformance suite, faults, calls and tokens.
 
+#[cfg(unix)]
+mod asleep;
 mod calls;
 mod faults;
 mod logins;

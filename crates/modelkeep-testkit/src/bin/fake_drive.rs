@@ -1,84 +1,81 @@
 //! `fake-drive`: the server on its own, for tests in other languages and for trying things by hand.
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use modelkeep_testkit::drive::{Fault, Options, Server};
+use jiff::Timestamp;
+use modelkeep_testkit::drive::{Options, Server, Spec, Token};
 
 /// A Google Drive (API v3) on this machine, for tests.
 ///
-/// Faults: `KIND[:ARGUMENT][:PROBABILITY][*TIMES][@CALL]`, with the kinds rate-limit, 5xx, cut-after:BYTES,
-/// lost-response, slow:RATE, stall, session-expired, checksum-late:LOOKS, listing-late:LISTINGS, short-page,
-/// quota-full, token-expired-after:REQUESTS. `lost-response:1*2@files.create` loses the answers of two creates.
+/// Faults are a list of NAME:RATE, where the rate is a chance for each request:
+///
+///   429, 403rate      refused as one too many
+///   503, 5xx          the server's own trouble
+///   cut               the connection closes after a random share of the body, either way
+///   lost-reply        the server acts, then closes without an answer
+///   expire-session    this upload session is gone (404)
+///   expire-token      this one request gets 401; the token is good again at the next
+///   late-checksum     checksums are absent for the next 1 to 3 reads of that file
+///   late-list         a new object is left out of the next 1 to 3 listings
+///   slow              50 KB a second for this answer
+///   stall             nothing for 60 seconds
+///   short-page, full  pages with fewer files than they could have; no room for a byte
+///   seed:N            decides where faults strike
+///
+/// `lost-reply:1*2@files.create` loses the answers of two creates, and `cut=65536`, `slow=65536`, `late-list=2`,
+/// `late-checksum=2`, `expire-token=50` say how much: the calls have the names that GET /_fake/calls shows.
 #[derive(Debug, Parser)]
 #[command(version, verbatim_doc_comment)]
 struct Arguments {
-    /// 0 takes a free one
-    #[arg(long, default_value_t = 0)]
-    port: u16,
-    /// Keep everything in this directory
+    /// Port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// What clients reach the server by, if that is not its own address
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// A token to accept, NAME or NAME=SCOPE:CLIENT; may be repeated [default: valid-token]
+    #[arg(long, value_name = "TOKEN")]
+    token: Vec<String>,
+    /// Keep everything in this directory, not in a temporary one
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Bytes that each account may store
     #[arg(long, value_name = "BYTES")]
     quota: Option<u64>,
-    /// Something that goes wrong; may be repeated
-    #[arg(long, value_name = "RULE")]
-    fault: Vec<Fault>,
-    /// Decides ids, tokens and where faults strike
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
     /// Milliseconds added to each request
     #[arg(long, value_name = "MS", default_value_t = 0)]
     latency: u64,
-    /// What clients reach the server by, if that is not its own address
-    #[arg(long)]
-    url: Option<String>,
-    /// An account that is there from the start; the first signs in where nobody is named
-    #[arg(long, value_name = "EMAIL")]
-    account: Vec<String>,
-    /// Seconds that a refresh token is good for (604800 for an app in "Testing")
-    #[arg(long, value_name = "SECONDS")]
-    refresh_lifetime: Option<u64>,
+    /// What the server's clock says at the start (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    now: Option<Timestamp>,
+    /// What goes wrong, as in 429:0.05,cut:0.02,seed:7
+    #[arg(long, value_name = "SPEC", default_value = "")]
+    fault: Spec,
 }
 
 fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
+    let tokens = if arguments.token.is_empty() { vec!["valid-token".to_owned()] } else { arguments.token };
     let server = Server::start(Options {
-        port: arguments.port,
+        listen: Some(arguments.listen),
+        url: arguments.public_url,
+        tokens: tokens.iter().map(|token| Token::from(token.as_str())).collect(),
         state: arguments.state,
         quota: arguments.quota,
-        faults: arguments.fault,
-        seed: arguments.seed,
         latency: Duration::from_millis(arguments.latency),
-        url: arguments.url,
-        accounts: arguments.account,
-        clients: Vec::new(),
-        refresh_lifetime: arguments.refresh_lifetime.map(Duration::from_secs),
+        now: arguments.now,
+        faults: arguments.fault,
+        ..Options::default()
     })?;
     let mut out = io::stdout();
-    writeln!(out, "listening on {}", server.url())?;
+    writeln!(out, "listening on {}", server.address())?;
     // Whoever started it reads this line through a pipe.
     out.flush()?;
-    asked_to_stop()?;
+    modelkeep_testkit::asked_to_stop()?;
     server.stop();
     Ok(())
-}
-
-/// Ctrl-C or a polite kill; what is temporary is then removed.
-fn asked_to_stop() -> io::Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        #[cfg(unix)]
-        {
-            let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-            tokio::select! {
-                ended = tokio::signal::ctrl_c() => ended,
-                _ = end.recv() => Ok(()),
-            }
-        }
-        #[cfg(not(unix))]
-        tokio::signal::ctrl_c().await
-    })
 }

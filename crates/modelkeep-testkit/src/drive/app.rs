@@ -69,7 +69,7 @@ impl App {
             (Some(owner), Some(quota)) => state.usage(owner).0.saturating_sub(less) + more > quota,
             _ => false,
         };
-        if over || self.faults.quota_full() { Err(ApiError::storage_full()) } else { Ok(()) }
+        if over || self.faults.full() { Err(ApiError::storage_full()) } else { Ok(()) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What each request was: the name of the call, what it costs, how it ended. `GET /_fake/calls` shows the log.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::http::{HeaderMap, Method, Uri};
@@ -123,9 +124,34 @@ fn name(method: &Method, path: &str, query: &str, range: Option<&str>) -> String
 
 /// Every request since the start or the last clearing.
 #[derive(Debug, Default)]
-pub struct Log(Mutex<Vec<Call>>);
+pub struct Log {
+    calls: Mutex<Vec<Call>>,
+    under_way: AtomicUsize,
+    at_once: AtomicUsize,
+}
+
+/// A request that is under way, until this is dropped.
+pub struct UnderWay<'a>(&'a Log);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Log {
+    /// A request begins.
+    pub fn begin(&self) -> UnderWay<'_> {
+        let now = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
+        self.at_once.fetch_max(now, Ordering::Relaxed);
+        UnderWay(self)
+    }
+
+    /// The most requests that were under way at the same time.
+    pub fn at_once(&self) -> usize {
+        self.at_once.load(Ordering::Relaxed)
+    }
+
     pub fn add(&self, call: Call) {
         self.calls().push(call);
     }
@@ -136,10 +162,11 @@ impl Log {
 
     pub fn clear(&self) {
         self.calls().clear();
+        self.at_once.store(self.under_way.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     fn calls(&self) -> MutexGuard<'_, Vec<Call>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,6 +12,11 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// One that says `start` now, and goes on from there.
+    pub fn from(start: Timestamp) -> Self {
+        Self { ahead_ms: AtomicI64::new(start.as_millisecond() - Timestamp::now().as_millisecond()) }
+    }
+
     pub fn now(&self) -> Timestamp {
         Timestamp::now() + SignedDuration::from_millis(self.ahead_ms.load(Ordering::Relaxed))
     }

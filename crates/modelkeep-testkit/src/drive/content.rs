@@ -212,11 +212,21 @@ struct Sink {
 impl Sink {
     fn take(mut self, bytes: &[u8]) -> io::Result<Self> {
         if let Some(file) = &mut self.file {
-            file.write_all(bytes)?;
+            if is_hole(bytes) {
+                file.seek(SeekFrom::Current(i64::try_from(bytes.len()).map_err(io::Error::other)?))?;
+            } else {
+                file.write_all(bytes)?;
+            }
         }
         self.hasher.update(bytes);
         Ok(self)
     }
+}
+
+/// Zeros are not written, so that a sparse file may be larger than the disk.
+fn is_hole(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    bytes.chunks(ZEROS.len()).all(|piece| *piece == ZEROS[..piece.len()])
 }
 
 impl Writer {
@@ -257,6 +267,10 @@ impl Writer {
         let size = self.received();
         self.hand_on().await?;
         let sink = self.rest().await?;
+        if let Some(file) = &sink.file {
+            // It may end in a hole.
+            file.set_len(size)?;
+        }
         let doomed = file.as_ref().filter(|_| !self.contents.stays).map(|name| self.contents.folder.join(name));
         let sha256 = hex::encode(sink.hasher.finalize());
         // It has an owner now.
@@ -341,6 +355,20 @@ mod tests {
             assert_eq!(contents.older_digests(&content).unwrap().0, hex::encode(md5::Md5::digest(&bytes)));
         }
         assert_eq!(fs::read_dir(&contents.folder).unwrap().count(), 0, "what nobody has is gone");
+    }
+
+    #[tokio::test]
+    async fn holes_are_zeros() {
+        let contents = Arc::new(Contents::temporary().unwrap());
+        for length in [GRANULE, 3 * GRANULE, 3 * GRANULE + 7] {
+            let mut bytes = vec![0; length];
+            bytes[GRANULE / 2] = 1;
+            for bytes in [Bytes::from(bytes), Bytes::from(vec![0; length])] {
+                let content = contents.store(bytes.clone()).await.unwrap();
+                assert_eq!(content.sha256, hex::encode(Sha256::digest(&bytes)));
+                assert_eq!(read(&contents, &content, 0..content.size).await, bytes);
+            }
+        }
     }
 
     #[tokio::test]

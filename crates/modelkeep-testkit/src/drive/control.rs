@@ -3,9 +3,10 @@
 //! | request | answer |
 //! |---|---|
 //! | `POST /_fake/token` `{account, client?, scope?, seconds?}` | `{access_token, refresh_token}` |
-//! | `GET`, `DELETE /_fake/calls` | `{calls, count, units}`; forget them |
-//! | `POST /_fake/fault` a rule; `DELETE` | in force from now on; no faults any more |
+//! | `GET`, `DELETE /_fake/calls` | `{calls, count, units, at_once}` (the most that were under way at the same time); forget them |
+//! | `POST /_fake/fault` rules; `DELETE` | in force from now on; no faults any more |
 //! | `POST /_fake/consent` `{account?, scopes?, denied?}` | how the next logins end |
+//! | `POST /_fake/refresh` `{seconds}` | new refresh tokens are good for so long |
 //! | `POST /_fake/clock` `{advance_seconds}` | the server's time goes on |
 //! | `POST /_fake/latency` `{milliseconds}` | added to each request |
 //! | `POST /_fake/drive` `{name, organizer}` | a shared drive: `{id}` |
@@ -22,7 +23,7 @@ use serde_json::{Value, json};
 
 use super::app::{App, nothing};
 use super::error::{ApiError, Result};
-use super::fault::Fault;
+use super::fault::Spec;
 use super::oauth::{Consent, LIFETIME};
 use super::state::Caller;
 
@@ -34,6 +35,7 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/calls", get(calls).delete(forget_calls))
         .route("/fault", post(add_fault).delete(clear_faults))
         .route("/consent", post(consent))
+        .route("/refresh", post(refresh))
         .route("/clock", post(clock))
         .route("/latency", post(latency))
         .route("/drive", post(shared_drive))
@@ -61,7 +63,7 @@ async fn token(Extract(app): Extract<Arc<App>>, Json(wanted): Json<Wanted>) -> R
 async fn calls(Extract(app): Extract<Arc<App>>) -> Json<Value> {
     let calls = app.log.all();
     let units: u32 = calls.iter().map(|call| call.units).sum();
-    Json(json!({ "count": calls.len(), "units": units, "calls": calls }))
+    Json(json!({ "count": calls.len(), "units": units, "at_once": app.log.at_once(), "calls": calls }))
 }
 
 async fn forget_calls(Extract(app): Extract<Arc<App>>) -> Empty {
@@ -70,8 +72,8 @@ async fn forget_calls(Extract(app): Extract<Arc<App>>) -> Empty {
 }
 
 async fn add_fault(Extract(app): Extract<Arc<App>>, rule: String) -> Result<Empty> {
-    let rule: Fault = rule.trim().parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
-    app.faults.add(rule);
+    let rules: Spec = rule.trim().parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
+    app.faults.add(rules);
     Ok(nothing())
 }
 
@@ -82,6 +84,16 @@ async fn clear_faults(Extract(app): Extract<Arc<App>>) -> Empty {
 
 async fn consent(Extract(app): Extract<Arc<App>>, Json(consent): Json<Consent>) -> Empty {
     app.oauth().consent = consent;
+    nothing()
+}
+
+#[derive(Deserialize)]
+struct Lifetime {
+    seconds: u64,
+}
+
+async fn refresh(Extract(app): Extract<Arc<App>>, Json(lifetime): Json<Lifetime>) -> Empty {
+    app.oauth().refresh_lifetime = Some(Duration::from_secs(lifetime.seconds));
     nothing()
 }
 

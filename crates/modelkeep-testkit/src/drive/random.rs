@@ -22,9 +22,13 @@ impl Random {
 
     /// True `probability` of the time.
     pub fn chance(&mut self, probability: f64) -> bool {
-        #[allow(clippy::cast_precision_loss)] // 53 bits are what an f64 holds
-        let drawn = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
-        drawn < probability
+        self.share() < probability
+    }
+
+    /// From 0 to just below 1.
+    #[allow(clippy::cast_precision_loss)] // 53 bits are what an f64 holds
+    pub fn share(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// A number below `end`; 0 if that is 0.

@@ -2,7 +2,6 @@
 //!
 //! Knows bytes and connections. Does not know what the calls mean.
 
-use std::future::pending;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +18,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use jiff::fmt::rfc2822::DateTimePrinter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tower_service::Service as _;
@@ -34,6 +34,9 @@ const READ_OUT: u64 = 16 << 20;
 
 /// … unless it does not come: its client may be gone.
 const SILENCE: Duration = Duration::from_millis(200);
+
+/// So long a stalled request is silent.
+const STALLED: Duration = Duration::from_secs(60);
 
 /// Slow bodies go out in pieces of this.
 const PIECE: usize = 16 << 10;
@@ -78,8 +81,13 @@ async fn one(app: Arc<App>, router: Router, request: Request<Incoming>) -> Resul
     call.fault = (!fate.named.is_empty()).then(|| fate.named.join(","));
     let (parts, incoming) = request.into_parts();
     let source = Source(Arc::new(Taken { body: Mutex::new(incoming), count: AtomicU64::new(0) }));
+    let has_body = source.size_hint().exact() != Some(0);
 
-    let outcome = answer(&app, router, &call, &fate, Request::from_parts(parts, source.clone())).await;
+    let _under_way = (call.name != "fake").then(|| app.log.begin());
+    let mut outcome = answer(&app, router, &call, &fate, Request::from_parts(parts, source.clone())).await;
+    if let Ok(response) = &mut outcome {
+        date(response, &app);
+    }
     if outcome.as_ref().is_ok_and(|response| response.status().as_u16() >= 400) {
         source.read_out().await;
     }
@@ -88,7 +96,15 @@ async fn one(app: Arc<App>, router: Router, request: Request<Incoming>) -> Resul
     if call.name != "fake" {
         app.log.add(call);
     }
-    Ok(shape_answer(outcome?, &fate))
+    shape_answer(outcome?, &fate, has_body)
+}
+
+/// The server's own time, which a test may have moved.
+fn date(response: &mut Response<Body>, app: &App) {
+    let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&app.now());
+    if let Some(value) = text.ok().and_then(|text| HeaderValue::from_str(&text).ok()) {
+        response.headers_mut().insert(header::DATE, value);
+    }
 }
 
 async fn answer(
@@ -104,7 +120,8 @@ async fn answer(
     }
     if fate.stall == Some(Stall::BeforeActing) {
         log_now(app, call);
-        pending::<()>().await;
+        sleep(STALLED).await;
+        return Err(Broken);
     }
     if let Some(refusal) = fate.refused {
         return Ok(refuse(refusal));
@@ -124,7 +141,7 @@ async fn answer(
     let empty = response.body().size_hint().exact() == Some(0);
     if fate.stall == Some(Stall::AfterActing) || empty && fate.stall == Some(Stall::InTheAnswer) {
         log_now(app, call);
-        pending::<()>().await;
+        sleep(STALLED).await;
     }
     Ok(response)
 }
@@ -157,6 +174,7 @@ fn refuse(refusal: Refusal) -> Response<Body> {
             (status(code), [(header::CONTENT_TYPE, "text/html; charset=UTF-8")], page).into_response()
         }
         Refusal::Server { status: code, says: Says::Nothing } => status(code).into_response(),
+        Refusal::Token => ApiError::unauthorized().into_response(),
     }
 }
 
@@ -205,40 +223,69 @@ impl Source {
 
 /// A body that comes slowly, or not to its end. How often it was cut is counted in `cut`.
 fn shape_body(body: Body, fate: &Fate, cut: &Arc<AtomicU64>) -> Body {
-    if fate.cut_after.is_none() && fate.bytes_per_second.is_none() {
+    let after = fate.cut.and_then(|cut| cut.up(body.size_hint().exact()));
+    let rate = fate.slow.filter(|slow| slow.up).map(|slow| slow.rate);
+    if after.is_none() && rate.is_none() {
         return body;
     }
     let cut = Arc::clone(cut);
-    Body::from_stream(shaped(body, fate.cut_after, fate.bytes_per_second, move || {
+    Body::from_stream(shaped(body, after, rate, move || {
         cut.fetch_add(1, Ordering::Relaxed);
     }))
 }
 
-fn shape_answer(response: Response<Body>, fate: &Fate) -> Response<Body> {
+fn shape_answer(response: Response<Body>, fate: &Fate, request_has_body: bool) -> Result<Response<Body>, Broken> {
     let size = response.body().size_hint().exact();
     let stall = fate.stall == Some(Stall::InTheAnswer);
-    let cut = fate.cut_after.filter(|cut| size.is_none_or(|size| size > *cut));
-    if cut.is_none() && fate.bytes_per_second.is_none() && !stall {
-        return response;
+    let cut = fate.cut.and_then(|cut| cut.down(size, request_has_body));
+    let rate = fate.slow.map(|slow| slow.rate);
+    if cut.is_none() && rate.is_none() && !stall {
+        return Ok(response);
+    }
+    if cut.is_some() && size == Some(0) {
+        return Err(Broken);
     }
     let (mut parts, body) = response.into_parts();
     if let Some(size) = size {
         // A stream has no length of its own.
         parts.headers.entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(size));
     }
-    let pieces = shaped(body, cut, fate.bytes_per_second, || {});
-    let body = if stall {
-        let half = usize::try_from(size.unwrap_or(2) / 2).unwrap_or(usize::MAX);
-        let first = pieces.scan(half, |left, piece| {
-            let piece = piece.map(|bytes| bytes.slice(..bytes.len().min(*left)));
-            *left -= piece.as_ref().map_or(0, Bytes::len);
-            std::future::ready((*left > 0 || piece.as_ref().is_ok_and(|bytes| !bytes.is_empty())).then_some(piece))
+    let pieces = shaped(body, cut, rate, || {});
+    let body = if stall { Body::from_stream(paused(pieces, size.unwrap_or(2) / 2)) } else { Body::from_stream(pieces) };
+    Ok(Response::from_parts(parts, body))
+}
+
+/// The same pieces, with a long silence after so many bytes.
+fn paused(
+    pieces: impl futures_util::Stream<Item = io::Result<Bytes>> + Send + 'static,
+    after: u64,
+) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let mut left = Some(after);
+    pieces.flat_map(move |piece| {
+        let split = match (&piece, left) {
+            (Ok(bytes), Some(before)) if before <= bytes.len() as u64 => {
+                left = None;
+                usize::try_from(before).ok()
+            }
+            (Ok(bytes), Some(before)) => {
+                left = Some(before - bytes.len() as u64);
+                None
+            }
+            _ => None,
+        };
+        let (first, rest) = match (piece, split) {
+            (Ok(mut bytes), Some(at)) => {
+                let rest = bytes.split_off(at);
+                (Ok(bytes), Some(rest))
+            }
+            (piece, _) => (piece, None),
+        };
+        let rest = stream::iter(rest).then(|rest| async move {
+            sleep(STALLED).await;
+            Ok(rest)
         });
-        Body::from_stream(first.chain(stream::once(pending())))
-    } else {
-        Body::from_stream(pieces)
-    };
-    Response::from_parts(parts, body)
+        stream::once(std::future::ready(first)).chain(rest)
+    })
 }
 
 /// The pieces of a body at a rate, up to where it is cut.

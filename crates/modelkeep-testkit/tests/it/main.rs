@@ -5,5 +5,6 @@
 mod faults;
 mod http;
 mod login;
+mod program;
 mod resumable;
 mod transfer;

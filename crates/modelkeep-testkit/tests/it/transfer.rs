@@ -109,7 +109,7 @@ fn it_can_be_reached_by_another_name() {
 #[test]
 fn the_same_seed_gives_the_same_ids() {
     let ids = |seed| {
-        let client = Client::with(Options { seed, ..Options::default() });
+        let client = Client::with(Options { faults: format!("seed:{seed}").parse().unwrap(), ..Options::default() });
         client.get("/drive/v3/files/generateIds?count=2").json()["ids"].clone()
     };
     assert_eq!(ids(1), ids(1));

@@ -28,10 +28,12 @@ pub async fn run(session: &Session, args: &Args) -> Result<()> {
 fn human(report: &Report) -> String {
     let mut table = Table::default().left("WHEN (UTC)").left("BY").left("MODEL").left("WHAT").left("");
     for event in &report.events {
+        let place = event.place.as_ref().map(ToString::to_string);
+        let name = place.or_else(|| event.model.as_ref().map(ToString::to_string));
         table.row([
             words::time(event.at).into(),
             event.by.as_str().into(),
-            styled(STRONG, event.model.as_ref().map(ToString::to_string).unwrap_or_default()),
+            styled(STRONG, name.unwrap_or_default()),
             event.what.as_str().into(),
             styled(CARE, if event.confirmed { "" } else { "not confirmed" }),
         ]);

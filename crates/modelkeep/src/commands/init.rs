@@ -40,9 +40,10 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
         let answer = ask::question("Where are the models to be stored? A path, gdrive:FOLDER or sim: (empty: later) ")?;
         if !answer.is_empty() {
             request.remote = Some(answer);
-            let created = std::mem::take(&mut report.created);
+            let before = report;
             report = make(&request).await?;
-            report.created.splice(0..0, created);
+            report.created.splice(0..0, before.created);
+            report.offers = before.offers;
         }
     }
     session.show(&report, |report| human(session, report))?;
@@ -51,6 +52,7 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
     } else {
         "modelkeep init --remote PATH-OR-URL"
     });
+    report.offers.iter().for_each(|command| session.also(command));
     Ok(())
 }
 

@@ -91,7 +91,7 @@ pub fn type_of(item: &ModelItem) -> String {
     match (item.kind, known) {
         (ModelKind::Base, Some("full model") | None) => "base model".to_owned(),
         (ModelKind::Base, Some(known)) => format!("base, {known}"),
-        (ModelKind::Finetuned, known) => known.unwrap_or("files").to_owned(),
+        (ModelKind::Finetuned | ModelKind::Filed, known) => known.unwrap_or("files").to_owned(),
     }
 }
 

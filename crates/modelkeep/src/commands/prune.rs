@@ -33,10 +33,12 @@ pub async fn run(session: &Session, args: &Args) -> Result<()> {
         },
     )
     .await?;
+    let grace = ctx.settings.retention.grace_days;
     session.show(&report, |report| {
-        words::changed(&report.steps, report.changed, report.wrote, "nothing may go yet", || {
+        let told = words::changed(&report.steps, report.changed, report.wrote, "nothing may go yet", || {
             let steps = words::steps(&report.steps);
             format!("pruned:\n{steps}freed {} for good", ByteSize(report.freed_bytes))
-        })
+        });
+        told + &words::in_trash(&report.steps, grace)
     })
 }

@@ -49,6 +49,16 @@ pub enum Action {
         /// Its name, a URL or a path [default: the one in use]
         name: Option<String>,
     },
+    /// Let somebody else's account use a store on Google Drive
+    Share {
+        /// Whose: an e-mail address
+        email: String,
+        /// Its name or URL [default: the one in use]
+        name: Option<String>,
+        /// They may pull, and not push
+        #[arg(long)]
+        read_only: bool,
+    },
 }
 
 /// Runs it.
@@ -73,6 +83,18 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
             format!("remote {} is forgotten; what {} holds stays\n", paint(STRONG, &item.name), item.url)
         }),
         Action::Test { name } => session.show(&remotes::test(ctx, name.as_deref()).await?, tested),
+        Action::Share { email, name, read_only } => {
+            let shared = remotes::share(ctx, name.as_deref(), &email, !read_only).await?;
+            session.show(&shared, |shared| {
+                let may = if shared.writes { "pull and push" } else { "pull" };
+                format!("{} may {may} now; Google tells them by mail\n", paint(STRONG, &shared.with))
+            })?;
+            session.next(&format!(
+                "modelkeep remote add ours gdrive:id:{} --account {}   (they, on their machine)",
+                shared.folder, shared.with
+            ));
+            Ok(())
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use modelkeep_core::Result;
 use modelkeep_core::inspect::adapter::{Adapter, TargetModules};
 use modelkeep_core::inspect::tensors::Summary;
 use modelkeep_core::size::ByteSize;
-use modelkeep_ops::report::PushItem;
+use modelkeep_ops::report::{ModelItem, PushItem};
 use modelkeep_ops::show::{Report, show};
 
 use super::list::type_of;
@@ -45,7 +45,8 @@ fn human(report: &Report) -> String {
         ("purpose", text(&item.purpose)),
         ("size", size),
         ("base model", text(&item.base_model)),
-        ("source", text(&item.source)),
+        ("source", source(item)),
+        ("licence", text(&item.license)),
         ("trained", text(&item.training_date)),
         ("pushed", item.pushed_at.map(words::time).unwrap_or_default()),
         ("metrics", words::metrics(&item.metrics)),
@@ -57,6 +58,14 @@ fn human(report: &Report) -> String {
     ]);
     let notes = words::lines(report.notes.iter().map(|note| format!("  {} {note}", paint(FAINT, "note:"))));
     format!("{heading}{facts}{notes}\n{}\n{}", files(report), history(&report.history))
+}
+
+/// `acme/tiny@bb9a5ba0d647`.
+fn source(item: &ModelItem) -> String {
+    match (&item.source, &item.source_commit) {
+        (Some(source), Some(commit)) => format!("{source}@{}", commit.get(..12).unwrap_or(commit)),
+        (source, _) => source.clone().unwrap_or_default(),
+    }
 }
 
 fn adapter(adapter: &Adapter) -> String {

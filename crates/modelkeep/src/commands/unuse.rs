@@ -9,7 +9,8 @@ use crate::style::{STRONG, paint};
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The model
+    /// The model, or the path of a data set
+    #[arg(value_name = "MODEL|PATH")]
     pub model: String,
 }
 
@@ -17,7 +18,7 @@ pub struct Args {
 pub fn run(session: &Session, args: &Args) -> Result<()> {
     let report = unpin(session.context()?, &args.model)?;
     session.show(&report, |report| {
-        let model = paint(STRONG, &report.model);
+        let model = paint(STRONG, report.name());
         format!("{model} is no longer pinned; its files stay in {}\n", report.path)
     })
 }

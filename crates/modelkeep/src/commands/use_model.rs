@@ -1,4 +1,4 @@
-//! `modelkeep use`: pin a model in `modelkeep.lock`.
+//! `modelkeep use`: pin a model, or what is filed, in `modelkeep.lock`.
 
 use modelkeep_core::Result;
 use modelkeep_ops::pins::pin;
@@ -9,7 +9,8 @@ use crate::style::{STRONG, paint};
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// MODEL, MODEL@LABEL, MODEL@3 or MODEL@REVISION
+    /// MODEL, MODEL@LABEL, MODEL@3 or MODEL@REVISION; a data set by its path, here or on the store
+    #[arg(value_name = "MODEL|PATH")]
     pub model: String,
 }
 
@@ -20,7 +21,7 @@ pub async fn run(session: &Session, args: &Args) -> Result<()> {
         let already = if report.changed { "" } else { " already" };
         format!(
             "{} is pinned{already}: {} ({}), in {}\n",
-            paint(STRONG, &report.model),
+            paint(STRONG, report.name()),
             report.revision.short(),
             report.requested,
             report.path

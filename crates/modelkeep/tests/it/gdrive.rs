@@ -27,7 +27,7 @@ pub fn machine() -> (Sealed, Server) {
 }
 
 /// The same with a token for the Drive of that account.
-fn with_token(account: &str) -> (Sealed, Server) {
+pub fn with_token(account: &str) -> (Sealed, Server) {
     let (sealed, server) = machine();
     sealed.set("MODELKEEP_GDRIVE_TOKEN", Some(&server.token(account, "client", DRIVE, HOUR)));
     (sealed, server)
@@ -132,6 +132,21 @@ fn what_is_known_is_not_asked_again() {
 }
 
 #[test]
+fn what_is_deleted_goes_to_drives_trash_unless_the_person_says_no() {
+    let (sealed, server) = with_token(ME);
+    sealed.ok("init --remote 'gdrive:Banking LLM'");
+    for (said, deletes) in [(false, false), (true, true)] {
+        if said {
+            sealed.ok("config set gdrive.permanent_delete true");
+        }
+        calls(&server);
+        sealed.ok("remote test");
+        let made = calls(&server);
+        assert_eq!(made.iter().any(|name| name == "files.delete"), deletes, "{made:?}");
+    }
+}
+
+#[test]
 fn of_two_folders_of_one_name_the_person_chooses() {
     let (sealed, server) = with_token(ME);
     let body = r#"{"name": "Banking LLM", "mimeType": "application/vnd.google-apps.folder"}"#;
@@ -180,6 +195,7 @@ fn a_token_that_ended_is_an_error_and_a_command_gives_another() {
     server.advance(2 * HOUR);
     let (code, report) = sealed.json("list");
     assert_eq!((code, report["error"]["kind"].as_str()), (6, Some("auth")), "{report}");
+    assert!(report["error"]["hint"].as_str().unwrap().contains("new token"), "{report}");
 
     let file = sealed.root.join("tokens");
     let tokens: Vec<String> = (0..40).map(|_| server.token(ME, "client", DRIVE, HOUR)).collect();
@@ -188,7 +204,7 @@ fn a_token_that_ended_is_an_error_and_a_command_gives_another() {
     // A new one each time that it is asked.
     let command = format!("head -n 1 '{0}' && sed -i.bak 1d '{0}'", file.display());
     sealed.set("MODELKEEP_GDRIVE_TOKEN_COMMAND", Some(&command));
-    server.fault("token-expired-after:5").unwrap();
+    server.fault("expire-token=5").unwrap();
     sealed.ok("push outputs/banking-v1 banking-v1");
     let left = fs::read_to_string(&file).unwrap().lines().count();
     assert!(left < 38, "{left} tokens are left");

@@ -87,6 +87,22 @@ fn reports_are_what_their_schema_says() {
         ("verify", "verify"),
         ("remote test", "remote-test"),
         ("config get evict", "config-item"),
+        ("status", "status"),
+        ("cache status", "cache-status"),
+        ("cache list", "cache-list"),
+        ("cache evict", "cache-evict"),
+        ("cache clear --yes", "cache-clear"),
+        ("cache repair", "cache-repair"),
+        ("log list", "log-list"),
+        ("log show banking-v1", "log-show"),
+        ("log append banking-v1 monday loss=0.5", "log-append"),
+        ("maintain due --dry-run", "maintain"),
+        ("maintain schedule --print --cron", "maintain-schedule"),
+        ("maintain schedule --remove", "maintain-schedule"),
+        ("cost", "cost"),
+        ("place --dry-run", "place"),
+        ("where outputs", "where"),
+        ("file list", "file-list"),
     ] {
         let schema: Value = serde_json::from_str(&sealed.ok(&format!("schema {name}")).stdout).unwrap();
         let (code, report) = sealed.json(line);

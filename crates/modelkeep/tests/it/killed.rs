@@ -1,6 +1,8 @@
 //! The real program, killed as by `kill -9` at each of its remote calls, and eight of them at once.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
 
 use crate::sealed::{Sealed, words};
 
@@ -229,6 +231,62 @@ fn repairing_killed_at_a_local_write() {
 }
 
 #[test]
+fn evicting_killed_at_a_local_write() {
+    // The Hub is asked before anything goes; here its word is taken, so that nobody need be at the other end.
+    let prepare = || crate::cache::machine().0;
+    let check = |sealed: &Sealed| {
+        let (_, status) = sealed.json("cache status");
+        assert_eq!(status["warnings"], serde_json::json!([]), "their programs read it at every moment");
+        sealed.ok("cache evict --to 20kB --assume-hub --yes");
+        let (_, status) = sealed.json("cache status");
+        assert_eq!(status["warnings"], serde_json::json!([]));
+        assert!(status["caches"][0]["size_bytes"].as_u64().unwrap() <= 20_000, "{status}");
+        assert_eq!(status["caches"][0]["reclaimable_bytes"], 0, "{status}");
+        assert_eq!(sealed.json("cache repair --yes").1["steps"], serde_json::json!([]));
+    };
+    at_every_local_write(prepare, "cache evict --to 20kB --assume-hub --yes --offline", check);
+}
+
+/// What has a name in the cache is whole, at every moment; and the same again does all of it.
+fn comes_whole(sealed: &Sealed, line: &str, repos: &[&str]) {
+    let cache = sealed.root.join("home/.cache/huggingface/hub");
+    let warnings = || sealed.json("cache status").1["warnings"].as_array().unwrap().clone();
+    let odd = |warning: &Value| !warning.as_str().unwrap().ends_with("it has no snapshots");
+    assert!(!warnings().iter().any(odd), "their programs read it at every moment: {:?}", warnings());
+    sealed.ok(line);
+    assert_eq!(warnings(), [Value::Null; 0]);
+    for repo in repos {
+        let commit = std::fs::read_to_string(cache.join(repo).join("refs/main")).unwrap();
+        let snapshot = std::fs::read_dir(cache.join(repo).join("snapshots").join(commit)).unwrap();
+        let names = snapshot.map(|entry| entry.unwrap().path());
+        assert!(names.into_iter().all(|name| std::fs::read(&name).is_ok_and(|bytes| !bytes.is_empty())));
+    }
+    assert_eq!(sealed.json(line).1["fetched_bytes"], 0);
+}
+
+#[test]
+fn fetching_killed_at_a_local_write() {
+    let (hub, server) = crate::hub::machine();
+    let machine = || {
+        let sealed = Sealed::new();
+        sealed.set("HF_ENDPOINT", Some(server.url()));
+        sealed.set("MODELKEEP_RETRY_BASE_MS", Some("1"));
+        sealed
+    };
+    let line = "fetch acme/tiny";
+    at_every_local_write(machine, line, |sealed| comes_whole(sealed, line, &["models--acme--tiny"]));
+    let stored = || {
+        let sealed = machine();
+        sealed.ok("init --remote ../store --name banking");
+        sealed.ok("push outputs/banking-v1 banking-v1 --label prod");
+        sealed
+    };
+    let line = "pull banking-v1 --into hf-cache";
+    at_every_local_write(stored, line, |sealed| comes_whole(sealed, line, &["models--banking--banking-v1"]));
+    drop((hub, server));
+}
+
+#[test]
 fn adopting_killed_at_a_local_write() {
     at_every_local_write(by_hand, "adopt --now --yes", taken_in);
 }
@@ -236,46 +294,103 @@ fn adopting_killed_at_a_local_write() {
 #[test]
 fn eight_programs_push_at_once_while_one_prunes() {
     const WRITERS: u8 = 8;
-    const EACH: u8 = 4;
+    const ROUNDS: u8 = 4;
+    const DAYS: [&str; 4] =
+        ["2026-02-12T12:00:00Z", "2026-02-22T12:00:00Z", "2026-03-31T12:00:00Z", "2026-04-10T12:00:00Z"];
+    const KEEP: usize = 2;
     let sealed = Sealed::with_store();
     for writer in 0..WRITERS {
         // Everyone is a machine of their own: a workspace beside, on the same store.
         sealed.ok(&format!("init ../machine{writer} --remote ../store"));
-        for nth in 0..EACH {
-            sealed.adapter(&format!("outputs/run{writer}-{nth}"), writer * EACH + nth + 3, &[("f1", 0.5)]);
+        for round in 0..ROUNDS {
+            sealed.adapter(&format!("outputs/run{writer}-{round}"), writer * ROUNDS + round + 3, &[("f1", 0.5)]);
         }
     }
     let start = |line: String, machine: String| {
         let mut command = sealed.command(&words(&format!("{line} --workspace ../{machine} --json")));
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
+    let done = |child: Child| -> Value {
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_str(&text).unwrap()
+    };
     let mut committed = Vec::new();
-    for nth in 0..EACH {
-        let mut running = Vec::new();
-        for writer in 0..WRITERS {
-            // Half of them to one model, the others to one each.
-            let model = if writer % 2 == 0 { "shared".to_owned() } else { format!("own{writer}") };
-            let line = format!("push outputs/run{writer}-{nth} {model}");
-            running.push((model, start(line, format!("machine{writer}"))));
-        }
-        let pruning = start("prune --keep 100 --yes".to_owned(), "machine0".to_owned());
-        for (model, child) in running {
-            let output = child.wait_with_output().unwrap();
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-            let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut pruned = Vec::new();
+    for round in 0..ROUNDS {
+        // What the first round's clean-up put into the trash is past its 30 days in the last two.
+        sealed.set("MODELKEEP_NOW", Some(DAYS[usize::from(round)]));
+        let pushing: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                // Half of them to one model, the others to one each.
+                let model = if writer % 2 == 0 { "shared".to_owned() } else { format!("own{writer}") };
+                let line = format!("push outputs/run{writer}-{round} {model}");
+                (model, start(line, format!("machine{writer}")))
+            })
+            .collect();
+        let pruning = start(format!("prune --keep {KEEP} --yes"), "machine0".to_owned());
+        for (model, child) in pushing {
+            let report = done(child);
             assert_eq!(report["created"], true);
             committed.push((model, report["revision"].as_str().unwrap().to_owned()));
         }
-        assert!(pruning.wait_with_output().unwrap().status.success());
+        // And once more alone, so that there is something in the trash whatever came first.
+        for report in [done(pruning), done(start(format!("prune --keep {KEEP} --yes"), "machine0".to_owned()))] {
+            pruned.extend(report["steps"].as_array().unwrap().iter().map(|step| step["action"].clone()));
+        }
+    }
+    for action in ["move to trash", "delete"] {
+        assert!(pruned.iter().any(|done| done == action), "nothing to {action}: {pruned:?}");
     }
     everything_is_right(&sealed);
     sealed.forget_outputs();
-    for (nth, (model, revision)) in committed.iter().enumerate() {
-        sealed.ok(&format!("pull {model}@{revision} --to back{nth}"));
-        assert_eq!(sealed.files(&format!("project/back{nth}")).len(), 3);
+    let models = sealed.json("list").1["models"].as_array().unwrap().clone();
+    assert_eq!(models.len(), 5);
+    for model in &models {
+        let history = sealed.json(&format!("show {}", model["id"].as_str().unwrap())).1;
+        assert_eq!(history["revisions"], KEEP, "{history}");
     }
+    let mut whole = 0;
+    for (nth, (model, revision)) in committed.iter().enumerate() {
+        let pull = format!("pull {model}@{revision} --to back{nth}");
+        if sealed.run(&pull).code != 0 {
+            // The rules let it go. Until its 30 days are over it comes back whole.
+            if sealed.run(&format!("restore {model}@{revision}")).code != 0 {
+                continue;
+            }
+            sealed.ok(&pull);
+        }
+        assert_eq!(sealed.files(&format!("project/back{nth}")).len(), 3);
+        whole += 1;
+    }
+    // At least what the last two rounds stored.
+    assert!(whole >= usize::from(2 * WRITERS), "{whole} of {}", committed.len());
+    everything_is_right(&sealed);
     // Every machine says the same.
     let said = |machine: u8| sealed.json(&format!("list --workspace ../machine{machine}")).1["models"].clone();
     assert!((1..WRITERS).all(|machine| said(machine) == said(0)));
+}
+
+/// Upkeep looks at everything, so only every few calls of it are its end here.
+#[test]
+fn upkeep_and_its_backup_killed_now_and_then_are_simply_run_again() {
+    for at in (1..).step_by(4) {
+        let sealed = Sealed::with_store();
+        sealed.ok("config set maintain.backup ../disk");
+        sealed.write("notebooks/one.ipynb", br#"{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}"#);
+        sealed.ok("file push notebooks/one.ipynb");
+        std::fs::remove_file(sealed.work().join("notebooks/one.ipynb")).unwrap();
+        let died = killed(&sealed, "maintain quarterly --yes", &at.to_string());
+        sealed.ok("maintain quarterly --yes");
+        let mut kept: Vec<_> =
+            std::fs::read_dir(sealed.root.join("disk")).unwrap().map(|entry| entry.unwrap()).collect();
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        let tar = Command::new("tar").arg("-tf").arg(kept.remove(0).path()).output().unwrap();
+        assert_eq!(String::from_utf8(tar.stdout).unwrap(), "manifest.json\nnotebooks/one.ipynb\n");
+        everything_is_right(&sealed);
+        if !died {
+            break;
+        }
+    }
 }

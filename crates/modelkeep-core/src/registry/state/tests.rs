@@ -41,6 +41,7 @@ pub(crate) fn pushed(model: &str, txn: u8, number: u64, content: &[u8]) -> Body 
         ids: None,
         adopted: false,
         folder: None,
+        filed: None,
     }))
 }
 
@@ -229,6 +230,7 @@ fn any_body() -> impl Strategy<Value = Body> {
         1 => (model.clone(), 0u8..3).prop_map(|(m, c)| Body::Labelled { model: id(m), label: "prod".parse().unwrap(), revision: revision(&[c]) }),
         1 => model.clone().prop_map(|m| Body::Status { model: id(m), status: SetStatus::Archived }),
         1 => (model, 0i64..4).prop_map(|(m, v)| Body::Fields { model: id(m), set: [("purpose".to_owned(), Value::from(v))].into() }),
+        1 => Just(Body::Maintained { host: "desk".to_owned(), tasks: BTreeSet::from(["caches".to_owned()]) }),
         1 => Just(Body::Unknown),
     ]
 }

@@ -43,6 +43,9 @@ impl Oracle {
     pub fn look_at_the_end(&mut self, store: &MemoryRemote) -> Result<(), String> {
         self.look(store)?;
         let all = store.snapshot();
+        if let Some((path, entries)) = all.iter().find(|(_, entries)| entries.len() > 1) {
+            return Err(format!("{} of the name {path}", entries.len()));
+        }
         let mut shown: BTreeMap<String, Vec<Txn>> = BTreeMap::new();
         for (path, entries) in &all {
             let Ok(path) = path.parse::<RemotePath>() else { continue };
@@ -167,10 +170,11 @@ impl Oracle {
             .iter()
             .filter(|(path, entries)| path.ends_with(MARKER) && entries.iter().any(|(_, sha256)| ours(sha256)));
         let folders = folders.filter_map(|(path, _)| Some(path.parse::<RemotePath>().ok()?.parent()));
-        let places = [layout::models(ModelKind::Finetuned), layout::versions_of(model)];
-        folders
-            .filter(|folder| places.contains(&folder.parent()) || folder.parent().parent() == layout::trash())
-            .collect()
+        let (shown, kept) = (layout::models(ModelKind::Finetuned), layout::versions_of(model));
+        let looked_at = |home: &RemotePath| {
+            *home == shown || *home == kept || layout::is_twin(home, &kept) || home.parent() == layout::trash()
+        };
+        folders.filter(|folder| looked_at(&folder.parent())).collect()
     }
 
     fn stands_whole(&self, all: &Snapshot, model: &ModelId, push: &Push) -> bool {

@@ -172,7 +172,7 @@ async fn a_full_disk_at_the_destination_leaves_it_as_it_was() {
     push(&ground.ctx(), &dir, "m-v1").await.unwrap();
     let before = snapshot(&disk.0);
     // Seen beforehand.
-    refused(pull(&ctx, "m-v1", &to).await, Kind::Local, &["disk", "needed"]);
+    refused(pull(&ctx, "m-v1", &to).await, Kind::Local, &["disk", "6.3 MB", "free"]);
     assert_eq!(snapshot(&disk.0), before);
     // And met on the way: it was free when it was looked at.
     fs::write(dir.join("big.bin"), vec![1; 2 << 20]).unwrap();

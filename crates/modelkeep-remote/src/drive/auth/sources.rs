@@ -87,6 +87,10 @@ impl TokenSource for Fixed {
     async fn token(&self) -> Result<Token> {
         Ok(Token { secret: self.0.clone(), lifetime: None })
     }
+
+    fn way_out(&self) -> &'static str {
+        "give a new token (Google's are good for an hour), or a way that renews it: modelkeep login gdrive"
+    }
 }
 
 /// A command that prints a token. It is run again when the token is refused.
@@ -99,12 +103,16 @@ impl TokenSource for Command {
         let command = self.0.clone();
         blocking(move || {
             let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
-            let wrong = |why: String| Error::new(Kind::Auth, format!("the token command `{command}` {why}"));
+            let wrong = |why: String| {
+                Error::new(Kind::Auth, format!("the token command `{command}` {why}"))
+                    .hint("run it in a terminal: it has to print a token and nothing else")
+            };
             let run = std::process::Command::new(shell).arg(flag).arg(&command).output();
             let output = run.map_err(|error| wrong("cannot be run".to_owned()).because(error))?;
             if !output.status.success() {
                 let said = String::from_utf8_lossy(&output.stderr);
-                return Err(wrong(format!("failed ({}): {}", output.status, said.trim())));
+                let said = if said.trim().is_empty() { String::new() } else { format!(": {}", said.trim()) };
+                return Err(wrong(format!("failed ({}){said}", output.status)));
             }
             match String::from_utf8_lossy(&output.stdout).trim() {
                 "" => Err(wrong("printed nothing".to_owned())),

@@ -37,7 +37,7 @@ async fn a_thousand_small_files_take_hardly_more_than_a_call_each() {
     let made = calls(&server);
     assert!(made.len() <= 330, "{} calls", made.len());
     assert_eq!(remote.list(&path(".modelkeep/versions/m/txn"), Inline::No).await.unwrap().len(), 300);
-    assert_eq!(remote.spent().calls, server.calls().len() as u64 + made.len() as u64 + 2);
+    assert_eq!(remote.spent().calls, server.calls().len() as u64 + made.len() as u64 + 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,7 +135,7 @@ async fn equal_names_stand_together_and_a_path_means_all_of_them() {
     let (zero, hour) = (Duration::ZERO, Duration::from_secs(3600));
     let careful = || Options { fresh: zero, settle: hour, ..options(&server) };
     let theirs = another(&server, ours.id(), careful()).await;
-    server.fault("listing-late:2").unwrap();
+    server.fault("late-list=2").unwrap();
     for (remote, content) in [(&ours, "1"), (&theirs, "2")] {
         write(remote, "same", content.as_bytes(), Mode::New).await.unwrap();
         write(remote, &format!("log/{content}"), content.as_bytes(), Mode::New).await.unwrap();

@@ -53,7 +53,7 @@ async fn live(server: &Server, remote: &DriveRemote) {
 }
 
 async fn survives(faults: &[&str], change: impl Fn(Options) -> Options, seed: u64) {
-    let server = Server::start(Fake { seed, ..Fake::default() }).unwrap();
+    let server = Server::start(Fake { faults: format!("seed:{seed}").parse().unwrap(), ..Fake::default() }).unwrap();
     let some = change(Options { resumable_from: 1 << 20, piece: 400_000, ..options(&server) });
     let remote = DriveRemote::create(some, auth(&server), "Banking LLM").await.unwrap();
     for fault in faults {
@@ -72,15 +72,17 @@ macro_rules! survives {
 }
 
 survives! {
-    refusals_for_speed: "rate-limit:0.2";
+    refusals_for_speed: "429:0.1", "403rate:0.1";
     errors_of_the_server: "5xx:0.2";
-    answers_that_are_lost: "lost-response:0.2";
-    cut_connections: "cut-after:100000:0.3";
+    answers_that_are_lost: "lost-reply:0.2";
+    cut_connections: "cut=100000:0.3";
+    connections_cut_anywhere: "cut:0.1";
+    tokens_that_end: "expire-token:0.2";
     dead_sockets: "stall:0.05";
-    sessions_that_end: "session-expired*2";
-    late_checksums: "checksum-late:2";
+    sessions_that_end: "expire-session*2";
+    late_checksums: "late-checksum=2";
     short_pages: "short-page:0.5";
-    all_at_once: "rate-limit:0.05", "5xx:0.05", "lost-response:0.05", "cut-after:300000:0.1", "checksum-late:1", "short-page:0.3";
+    all_at_once: "429:0.05", "5xx:0.05", "lost-reply:0.05", "cut=300000:0.1", "late-checksum=1", "short-page:0.3";
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,14 +91,8 @@ async fn mixtures() {
     let seeds = std::env::var("MODELKEEP_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
     for seed in 0..seeds {
         println!("seed {seed}");
-        let faults = [
-            "rate-limit:0.05",
-            "5xx:0.05",
-            "lost-response:0.08",
-            "cut-after:200000:0.1",
-            "session-expired:0.05*2",
-            "stall:0.004",
-        ];
+        let faults =
+            ["429:0.05", "5xx:0.05", "lost-reply:0.08", "cut=200000:0.1", "expire-session:0.05*2", "stall:0.004"];
         survives(&faults, |options| options, seed).await;
     }
 }
@@ -156,7 +152,7 @@ async fn another_process_goes_on_with_an_upload() {
     let scratch = TempDir::new().unwrap();
     let bytes = pattern(20_000_000);
     let from = local(&scratch, "large", &bytes);
-    server.fault("cut-after:5000000*1@upload.chunk").unwrap();
+    server.fault("cut=5000000*1@upload.chunk").unwrap();
     assert_eq!(kind(send(&first, "dir/large", from.clone()).await), Kind::Unavailable);
     assert_eq!(journal.0.lock().unwrap().len(), 1);
     assert!(format!("{journal:?}").contains("***"), "the address is a secret");
@@ -200,7 +196,7 @@ async fn late_listings_do_not_hide_what_is_known_by_id() {
     let server = server();
     let ours = root(&server).await;
     let theirs = another(&server, ours.id(), options(&server)).await;
-    server.fault("listing-late:100").unwrap();
+    server.fault("late-list=100").unwrap();
     let written = write(&ours, "dir/file", b"x", Mode::New).await.unwrap();
     assert_eq!(ours.list(&path("dir"), Inline::No).await.unwrap().len(), 1);
     let by_id = Object { path: path("somewhere"), id: written.id };

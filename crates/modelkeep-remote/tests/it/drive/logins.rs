@@ -158,7 +158,7 @@ async fn a_token_that_ends_is_renewed_once_for_all() {
     let auth = Auth::new(Counted { asked: Arc::clone(&asked), tokens });
     let remote = DriveRemote::create(options(&server), auth, "r").await.unwrap();
     remote.create_dir(&crate::path("dir")).await.unwrap();
-    server.fault("token-expired-after:20").unwrap();
+    server.fault("expire-token=20").unwrap();
     let names: Vec<_> = (0..16).map(|number| format!("dir/{number}")).collect();
     for result in join_all(names.iter().map(|name| write(&remote, name, b"x", Mode::New))).await {
         result.unwrap();

@@ -56,7 +56,7 @@ pub fn update(
     }
     relocate(&state, caller, params, &mut item)?;
     if item.parent != before.parent || item.name != before.name {
-        item.listing_late = (caller.login.clone(), app.faults.listing_late());
+        item.listing_late = app.faults.listing_late();
     }
     let renamed = item.name != before.name || item.description != before.description;
     if let Some(content) = content {

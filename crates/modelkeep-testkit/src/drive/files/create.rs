@@ -104,7 +104,7 @@ pub fn create(app: &App, caller: &Caller, params: &Params, new: New) -> Result<S
     metadata.apply(&mut item, caller)?;
     item.created = metadata.created_time.unwrap_or(now);
     item.shortcut = shortcut;
-    item.listing_late = (caller.login.clone(), app.faults.listing_late());
+    item.listing_late = app.faults.listing_late();
     if let Some(content) = content.filter(|_| !mime_type.starts_with(GOOGLE_TYPES)) {
         item.revisions = vec![revision(&mut state, caller, content, &mime_type, now)];
         item.revisions[0].keep_forever = params.flag("keepRevisionForever");

@@ -128,8 +128,7 @@ fn find(app: &App, caller: &Caller, params: &Params) -> Result<Vec<String>> {
         .filter(|item| query.as_ref().is_none_or(|query| search.matches(query, item)));
     let (mut found, mut late) = (Vec::new(), Vec::new());
     for item in matching {
-        let (login, listings) = &item.listing_late;
-        if *listings > 0 && *login != caller.login { late.push(item.id.clone()) } else { found.push(item) }
+        if item.listing_late > 0 { late.push(item.id.clone()) } else { found.push(item) }
     }
     if order.is_empty() {
         // The order that nobody promised: what changed last comes first.
@@ -140,7 +139,7 @@ fn find(app: &App, caller: &Caller, params: &Params) -> Result<Vec<String>> {
     let ids = found.into_iter().map(|item| item.id.clone()).collect();
     for id in late {
         if let Some(item) = state.items.get_mut(&id) {
-            item.listing_late.1 -= 1;
+            item.listing_late -= 1;
         }
     }
     Ok(ids)

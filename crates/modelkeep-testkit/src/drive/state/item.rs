@@ -41,12 +41,12 @@ pub struct Item {
     pub revisions: Vec<Revision>,
     /// What was granted here; what is granted above holds here too.
     pub permissions: Vec<Permission>,
-    /// How often a look at the newest checksum still finds none (`checksum-late`).
+    /// How often a look at the newest checksum still finds none (`late-checksum`).
     #[serde(default)]
     pub checksum_late: u32,
-    /// Who put it where it is, and how many listings by others still miss it there (`listing-late`).
+    /// How many listings still miss it where it is (`late-list`).
     #[serde(default)]
-    pub listing_late: (String, u32),
+    pub listing_late: u32,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -130,7 +130,7 @@ impl Item {
             revisions: Vec::new(),
             permissions: Vec::new(),
             checksum_late: 0,
-            listing_late: (String::new(), 0),
+            listing_late: 0,
         }
     }
 

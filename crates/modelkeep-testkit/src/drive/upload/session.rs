@@ -41,8 +41,9 @@ struct Session {
     /// What is stored, also while a request is writing.
     stored: AtomicU64,
     upload: tokio::sync::Mutex<Upload>,
-    /// A request that is still writing gives way to a newer one: its client may be long gone.
-    newer: watch::Sender<()>,
+    /// How many requests have come to write. One that is still writing gives way to a newer one: its client may be long
+    /// gone.
+    newest: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -124,7 +125,7 @@ pub async fn start(
         used: Mutex::new(app.now()),
         stored: AtomicU64::new(0),
         upload: tokio::sync::Mutex::new(Upload::Open { writer: app.contents.writer(), total }),
-        newer: watch::Sender::new(()),
+        newest: watch::Sender::new(0),
     };
     app.sessions.add(id.clone(), session);
     let mut response = Response::new(Body::empty());
@@ -142,20 +143,26 @@ pub async fn put(app: &Arc<App>, id: &str, headers: &HeaderMap, body: Body) -> A
     }
     let brings = Brings::read(text(headers, header::CONTENT_RANGE))?;
     let length = text(headers, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
-    if let Brings::Question { .. } = brings
-        && session.upload.try_lock().is_err()
-    {
-        // Somebody is writing; the answer is what is stored so far.
-        brings.check(0, length)?;
-        return Ok(unfinished(id, session.stored.load(Ordering::Relaxed)));
-    }
-    session.newer.send_replace(());
-    let mut upload = session.upload.lock().await;
+    let mut turn = 0;
+    let mut upload = if let Brings::Question { .. } = brings {
+        let Ok(upload) = session.upload.try_lock() else {
+            // Somebody is writing; the answer is what is stored so far.
+            brings.check(0, length)?;
+            return Ok(unfinished(id, session.stored.load(Ordering::Relaxed)));
+        };
+        upload
+    } else {
+        session.newest.send_modify(|newest| {
+            *newest += 1;
+            turn = *newest;
+        });
+        session.upload.lock().await
+    };
     match &mut *upload {
         Upload::Done { .. } => {}
         Upload::Failed => return Err(gone()),
         Upload::Open { writer, total } => {
-            let finished = session.take_in(writer, total, brings, length, body).await?;
+            let finished = session.take_in(writer, total, brings, length, body, turn).await?;
             session.stored.store(writer.stored(), Ordering::Relaxed);
             if !finished {
                 return Ok(unfinished(id, writer.stored()));
@@ -183,6 +190,7 @@ impl Session {
         brings: Brings,
         length: Option<u64>,
         body: Body,
+        turn: u64,
     ) -> Result<bool> {
         // A request that broke off left less than a granule behind.
         writer.round_down();
@@ -200,7 +208,7 @@ impl Session {
             Brings::Everything => (0, *total),
             Brings::Part { first, last, .. } => (first, Some(last + 1)),
         };
-        let came = self.write(writer, body, first, end).await?;
+        let came = self.write(writer, body, first, end, turn).await?;
         match brings {
             Brings::Everything => {
                 if end.is_some_and(|end| came < end) {
@@ -222,14 +230,14 @@ impl Session {
     }
 
     /// Reads the body into the writer, leaving out what is stored already. What comes back is where it ended.
-    async fn write(&self, writer: &mut Writer, body: Body, first: u64, end: Option<u64>) -> Result<u64> {
+    async fn write(&self, writer: &mut Writer, body: Body, first: u64, end: Option<u64>, turn: u64) -> Result<u64> {
         let mut pieces = body.into_data_stream();
-        let mut newer = self.newer.subscribe();
+        let mut newest = self.newest.subscribe();
         let mut at = first;
         loop {
             let piece = tokio::select! {
                 piece = pieces.next() => piece,
-                _ = newer.changed() => {
+                () = async { drop(newest.wait_for(|newest| *newest > turn).await) } => {
                     writer.round_down();
                     let message = "A newer request for this upload took over.";
                     return Err(ApiError::upload(StatusCode::SERVICE_UNAVAILABLE, message));

@@ -1,0 +1,143 @@
+//! Caches as people really have them, scanned, cleared and mended.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use super::*;
+use crate::{evict, in_use, mend};
+
+struct Hub(tempfile::TempDir);
+
+impl Hub {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A revision whose files are these blobs, each with as many bytes as its name is long.
+    fn revision(&self, folder: &str, commit: &str, files: &[(&str, &str)], refs: &[&str]) {
+        let repo = self.path().join(folder);
+        let snapshot = repo.join("snapshots").join(commit);
+        fs::create_dir_all(&snapshot).unwrap();
+        fs::create_dir_all(repo.join("blobs")).unwrap();
+        for (path, blob) in files {
+            fs::write(repo.join("blobs").join(blob), blob).unwrap();
+            let link = snapshot.join(path);
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            let up = "../".repeat(2 + path.matches('/').count());
+            symlink(format!("{up}blobs/{blob}"), link).unwrap();
+        }
+        for name in refs {
+            fs::create_dir_all(repo.join("refs").join(name).parent().unwrap()).unwrap();
+            fs::write(repo.join("refs").join(name), commit).unwrap();
+        }
+    }
+
+    fn scan(&self) -> Cache {
+        scan(self.path()).unwrap()
+    }
+
+    fn whole(&self) -> Cache {
+        let cache = self.scan();
+        assert_eq!(cache.warnings(), [""; 0]);
+        cache
+    }
+}
+
+/// Two revisions that share a file.
+fn shared() -> Hub {
+    let hub = Hub::new();
+    hub.revision("models--a--b", "one", &[("w", "shared"), ("x/y/z", "first")], &[]);
+    hub.revision("models--a--b", "two", &[("w", "shared"), ("c", "second!")], &["main", "refs/pr/1"]);
+    hub
+}
+
+#[test]
+fn shared_files_count_once() {
+    let cache = shared().whole();
+    let repo = &cache.repos[0];
+    assert_eq!((repo.called().as_str(), repo.size(), cache.size(), cache.takes()), ("model/a/b", 18, 18, 18));
+    let sizes: Vec<u64> = repo.revisions.iter().map(|revision| repo.size_of(revision)).collect();
+    assert_eq!(sizes, [11, 13]);
+    assert_eq!(repo.revisions[1].refs, ["main", "refs/pr/1"]);
+    assert!(scan(Path::new("/nothing/here")).unwrap().repos.is_empty());
+}
+
+#[test]
+fn a_revision_takes_with_it_what_nobody_else_needs() {
+    let hub = shared();
+    let removed = evict::remove(hub.path(), "models--a--b", &["one"]).unwrap().unwrap();
+    assert_eq!((removed.bytes, removed.whole), (5, false));
+    let cache = hub.whole();
+    assert_eq!((cache.size(), cache.repos[0].revisions.len(), cache.loose_size()), (13, 1, 0));
+    let removed = evict::remove(hub.path(), "models--a--b", &["two"]).unwrap().unwrap();
+    assert_eq!((removed.bytes, removed.whole), (13, true));
+    assert!(hub.whole().repos.is_empty());
+    assert!(evict::left_behind(hub.path()).is_empty());
+}
+
+#[test]
+fn what_a_stopped_run_had_begun_is_seen_by_nobody_and_finished_by_the_next() {
+    let hub = shared();
+    let repo = hub.path().join("models--a--b");
+    // Stopped after the snapshot went: its ref first, its files still there.
+    fs::remove_file(repo.join("refs/main")).unwrap();
+    fs::remove_file(repo.join("refs/refs/pr/1")).unwrap();
+    fs::create_dir(repo.join(evict::GOING)).unwrap();
+    fs::rename(repo.join("snapshots/two"), repo.join(evict::GOING).join("two")).unwrap();
+    let cache = hub.whole();
+    assert_eq!((cache.size(), cache.repos[0].going.as_slice()), (11, ["two".to_owned()].as_slice()));
+    let removed = evict::finish(hub.path(), "models--a--b").unwrap().unwrap();
+    assert_eq!(removed.bytes, 7);
+    let cache = hub.whole();
+    assert_eq!((cache.size(), cache.loose_size(), cache.repos[0].going.len()), (11, 0, 0));
+    assert!(!repo.join(evict::GOING).exists());
+}
+
+#[test]
+fn who_downloads_is_left_alone() {
+    let hub = shared();
+    let locks = in_use::locks_of(hub.path(), "models--a--b");
+    fs::create_dir_all(&locks).unwrap();
+    let lock = fs::File::create(locks.join("anything.lock")).unwrap();
+    lock.lock().unwrap();
+    assert!(in_use::is_locked(hub.path(), "models--a--b"));
+    assert_eq!(evict::remove(hub.path(), "models--a--b", &["one"]).unwrap(), None);
+    assert_eq!(hub.whole().repos[0].revisions.len(), 2);
+    drop(lock);
+    assert!(evict::remove(hub.path(), "models--a--b", &["one"]).unwrap().is_some());
+}
+
+#[test]
+fn a_repository_elsewhere_is_counted_and_not_touched() {
+    let hub = shared();
+    let other = Hub::new();
+    other.revision("models--big--one", "c", &[("w", "0123456789")], &["main"]);
+    symlink(other.path().join("models--big--one"), hub.path().join("models--big--one")).unwrap();
+    let cache = hub.whole();
+    assert_eq!((cache.size(), cache.takes()), (28, 18));
+    assert_eq!(evict::remove(hub.path(), "models--big--one", &["c"]).unwrap(), None);
+    // The disk is emptied: what is left of it is taken away.
+    fs::remove_dir_all(other.path().join("models--big--one")).unwrap();
+    assert_eq!(hub.scan().warnings().len(), 1);
+    let (mends, left) = mend::plan(&hub.scan());
+    assert!(left.is_empty());
+    for mend in &mends {
+        mend::apply(hub.path(), mend).unwrap();
+    }
+    assert_eq!(hub.whole().repos.len(), 1);
+}
+
+#[test]
+fn an_overflow_is_a_link_that_is_made_once() {
+    let (hub, other) = (Hub::new(), Hub::new());
+    let folder = crate::overflow::place(hub.path(), "models--a--b", other.path()).unwrap();
+    assert_eq!(crate::overflow::place(hub.path(), "models--a--b", other.path()).unwrap(), folder);
+    hub.revision("models--a--b", "c", &[("w", "0123")], &["main"]);
+    assert!(other.path().join("models--a--b/blobs/0123").is_file());
+    let cache = hub.whole();
+    assert_eq!((cache.size(), cache.takes()), (4, 0));
+}

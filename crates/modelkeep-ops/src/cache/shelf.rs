@@ -1,0 +1,358 @@
+//! What lies in the caches, as the plan of an eviction sees it: things, what each needs, and what is known of it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::{StreamExt as _, stream};
+use modelkeep_core::Result;
+use modelkeep_core::budget::Need;
+use modelkeep_core::evict::{self, Again, Back, Chosen, Item, Keep, Plan, Rate, Shelf};
+use modelkeep_hub::client::Hub;
+use modelkeep_hub::in_use;
+use modelkeep_hub::repo::RepoKind;
+use modelkeep_hub::scan::{Cache, Loose, Repo, Revision};
+use modelkeep_remote::folder::failed;
+
+use super::places::{self, Cleaner, Name, Place};
+use super::proof::{Known, ask_hub, may_be_at_hub};
+use super::{pulled, scan_hf, torch, used};
+use crate::context::Context;
+use crate::{hub, walk};
+
+/// What an item of the shelf is, to whoever takes it away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Thing {
+    /// A revision in the HF cache.
+    Revision { folder: String, commit: String },
+    /// Files in a repository's `blobs/` that nothing leads to.
+    Loose { folder: String, blobs: Vec<String> },
+    /// Shared payloads that no repository links to any more.
+    Payloads(Vec<PathBuf>),
+    /// What an eviction that was stopped had begun.
+    Begun,
+    /// The whole of a cache that can be emptied.
+    Whole(Place),
+    /// A checkpoint of `torch.hub`.
+    Checkpoint(PathBuf),
+    /// A folder that a pull wrote.
+    Pulled(pulled::Pulled),
+}
+
+/// The shelf with what its items are.
+#[derive(Debug, Default)]
+pub(crate) struct Observed {
+    /// For the plan.
+    pub shelf: Shelf,
+    /// For whoever carries it out; one an item.
+    pub things: Vec<Thing>,
+    /// The HF cache.
+    pub hf: Cache,
+    /// Revisions that only the Hub could vouch for, by item: repository and revision by their places in `hf`.
+    asks: HashMap<usize, (usize, usize)>,
+}
+
+/// What is to be looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    /// Caches besides the HF cache.
+    pub include: &'a [Name],
+    /// Repositories' folders that stay.
+    pub keep: &'a [String],
+    /// The Hub's word is taken for granted.
+    pub assume_hub: bool,
+}
+
+/// A file that nothing leads to is let be for so long: it may be about to be linked.
+const YOUNG: i64 = 3600;
+
+/// Looks at the caches. The Hub is not asked yet.
+pub(crate) async fn observe(ctx: &Context, scope: Scope<'_>) -> Result<Observed> {
+    let known = Known::read(ctx).await?;
+    let mut observed = Observed { hf: scan_hf(ctx).await?, ..Observed::default() };
+    observe_hf(ctx, scope, &known, &mut observed).await?;
+    for place in places::find(ctx)? {
+        if !place.path.exists() || !(place.name.is_default() || scope.include.contains(&place.name)) {
+            continue;
+        }
+        match place.name {
+            Name::HuggingFace => {}
+            Name::Torch => torch::observe(ctx, &known, &place.path, &mut observed).await?,
+            Name::Models => pulled::observe(ctx, &known, &mut observed)?,
+            Name::Xet | Name::Datasets | Name::Pip | Name::Uv | Name::Conda => whole(ctx, place, &mut observed),
+        }
+    }
+    Ok(observed)
+}
+
+impl Observed {
+    /// One more item whose files nobody else needs.
+    pub fn add(&mut self, thing: Thing, bytes: u64, item: Item) {
+        self.shelf.parts.push(bytes);
+        let parts = vec![self.shelf.parts.len() - 1];
+        self.push(thing, Item { parts, ..item });
+    }
+
+    /// Repository and commit of a revision in the HF cache.
+    pub fn revision(&self, item: usize) -> Option<(String, String)> {
+        let Thing::Revision { folder, commit } = &self.things[item] else { return None };
+        let repo = self.hf.repos.iter().find(|repo| repo.folder == *folder)?;
+        Some((repo.id.clone(), commit.clone()))
+    }
+
+    /// Whether an item is of this cache.
+    pub fn is_of(&self, item: usize, name: Name) -> bool {
+        match &self.things[item] {
+            Thing::Whole(place) => place.name == name,
+            Thing::Checkpoint(_) => name == Name::Torch,
+            Thing::Pulled(_) => name == Name::Models,
+            _ => name == Name::HuggingFace,
+        }
+    }
+
+    fn push(&mut self, thing: Thing, item: Item) {
+        self.shelf.items.push(item);
+        self.things.push(thing);
+    }
+
+    /// Plans, and asks the Hub about exactly those revisions that would go if it had them, until it has vouched for all
+    /// of the plan. What a stopped eviction had begun is finished whether it is needed or not.
+    pub async fn plan(&mut self, ctx: &Context, need: Need) -> Plan {
+        let mut plan = self.plan_asking(ctx, need).await;
+        let begun = self.things.iter().position(|thing| *thing == Thing::Begun);
+        if let Some(item) = begun.filter(|begun| plan.chosen.iter().all(|one| one.item != *begun)) {
+            let frees = self.shelf.items[item].parts.iter().map(|part| self.shelf.parts[*part]).sum();
+            let reason = Again::NotNeeded.as_str().to_owned();
+            plan.chosen.insert(0, Chosen { item, frees, reason, back_seconds: 0.0 });
+            plan.frees += frees;
+            plan.short = plan.short.saturating_sub(frees);
+        }
+        plan
+    }
+
+    async fn plan_asking(&mut self, ctx: &Context, need: Need) -> Plan {
+        let rate = Rate { bytes: ctx.settings.rate.0 };
+        loop {
+            let mut hopeful = self.shelf.clone();
+            for item in self.asks.keys() {
+                hopeful.items[*item].again = Again::Hub;
+            }
+            let plan = evict::plan(&hopeful, need, ctx.now(), rate);
+            let asked: Vec<usize> =
+                plan.chosen.iter().map(|one| one.item).filter(|item| self.asks.contains_key(item)).collect();
+            if asked.is_empty() {
+                return plan;
+            }
+            self.ask(ctx, asked).await;
+        }
+    }
+
+    /// Asks the Hub about these items, or all that it could vouch for.
+    pub async fn ask_all(&mut self, ctx: &Context) {
+        let all = self.asks.keys().copied().collect();
+        self.ask(ctx, all).await;
+    }
+
+    async fn ask(&mut self, ctx: &Context, items: Vec<usize>) {
+        let places: Vec<_> = items.iter().filter_map(|item| Some((*item, *self.asks.get(item)?))).collect();
+        // Who does not answer once is not asked again and again.
+        let silent = AtomicBool::new(false);
+        let (hf, hub) = (&self.hf, quick_hub(ctx));
+        let answers: Vec<(usize, Again)> = stream::iter(places)
+            .map(async |(item, (repo, revision))| {
+                let repo = &hf.repos[repo];
+                let Some(hub) = hub.as_ref().filter(|_| !silent.load(Ordering::Relaxed)) else {
+                    return (item, Again::Unknown);
+                };
+                let answer = ask_hub(hub, repo, &repo.revisions[revision], &hf.hub.join(&repo.folder)).await;
+                if answer.is_none() && repo.kind == RepoKind::Model {
+                    silent.store(true, Ordering::Relaxed);
+                }
+                (item, answer.unwrap_or(Again::Unknown))
+            })
+            .buffer_unordered(8)
+            .collect()
+            .await;
+        for (item, again) in answers {
+            self.asks.remove(&item);
+            self.shelf.items[item].again = again;
+        }
+    }
+}
+
+/// The Hub, asked twice at most: making room must not wait for one that is away.
+fn quick_hub(ctx: &Context) -> Option<Hub> {
+    hub::open_with(ctx, |access| access.retry.attempts = 2).ok().flatten()
+}
+
+async fn observe_hf(ctx: &Context, scope: Scope<'_>, known: &Known, observed: &mut Observed) -> Result<()> {
+    let hf = std::mem::take(&mut observed.hf);
+    let real = hf.hub.canonicalize().unwrap_or_else(|_| hf.hub.clone());
+    let open = in_use::open_below(&hf.hub);
+    let (keeps_access, noted) = (used::keeps_access(&hf.hub), used::noted(ctx)?);
+    let mut shared: HashMap<&Path, usize> = HashMap::new();
+    for (repo_at, repo) in hf.repos.iter().enumerate() {
+        let root = hf.hub.join(&repo.folder);
+        let locked = in_use::is_locked(&hf.hub, &repo.folder);
+        let mut parts: HashMap<usize, usize> = HashMap::new();
+        for (revision_at, revision) in repo.revisions.iter().enumerate() {
+            let mut own = BTreeSet::new();
+            for file in &revision.files {
+                let blob = &repo.blobs[file.blob];
+                let new = |parts: &mut Vec<u64>, bytes| {
+                    parts.push(bytes);
+                    parts.len() - 1
+                };
+                let payload = blob.payload.as_deref().and_then(|path| hf.shared.iter().find(|one| one.path == path));
+                own.insert(match payload {
+                    Some(payload) => {
+                        *shared.entry(&payload.path).or_insert_with(|| new(&mut observed.shelf.parts, payload.size))
+                    }
+                    None => *parts.entry(file.blob).or_insert_with(|| new(&mut observed.shelf.parts, blob.frees)),
+                });
+            }
+            let keep = keep(&real, repo, revision, &open, locked, scope, known);
+            let mut again = Again::Nowhere;
+            if known.holds(&root, repo, revision).await? {
+                again = Again::Remote;
+            } else if may_be_at_hub(ctx, known, repo, revision) {
+                again = if scope.assume_hub { Again::AssumedHub } else { Again::Unknown };
+            }
+            if revision.files.is_empty() && revision.refs.is_empty() {
+                again = Again::NotNeeded;
+            }
+            if again == Again::Unknown && keep.is_none() {
+                observed.asks.insert(observed.shelf.items.len(), (repo_at, revision_at));
+            }
+            let (folder, commit) = (repo.folder.clone(), revision.commit.clone());
+            let item = Item {
+                name: format!("{}@{}", repo.called(), short(&revision.commit)),
+                parts: own.into_iter().collect(),
+                back: Back { files: revision.files.len() as u64, bytes: repo.size_of(revision) },
+                last_used: used::last(repo, revision, keeps_access, &noted),
+                again,
+                keep,
+            };
+            observed.push(Thing::Revision { folder, commit }, item);
+        }
+        loose(ctx, &real, repo, &open, locked, observed);
+    }
+    let payloads: Vec<_> = hf.shared.iter().filter(|payload| payload.unreferenced).collect();
+    if !payloads.is_empty() {
+        let bytes = payloads.iter().map(|payload| payload.size).sum();
+        let paths = payloads.iter().map(|payload| payload.path.clone()).collect();
+        observed.add(Thing::Payloads(paths), bytes, junk("shared files that no repository links to".to_owned()));
+    }
+    let begun = modelkeep_hub::evict::left_behind(&hf.hub);
+    let begun_here = hf.repos.iter().any(|repo| !repo.going.is_empty());
+    if begun_here || !begun.is_empty() {
+        let bytes = begun.iter().map(|path| walk::size(path).bytes).sum();
+        observed.add(Thing::Begun, bytes, junk("what an eviction that was stopped had begun".to_owned()));
+    }
+    observed.hf = hf;
+    Ok(())
+}
+
+/// The first digits of a commit; anything else as it is.
+pub(crate) fn short(commit: &str) -> &str {
+    if commit.len() == 40 && commit.is_ascii() { &commit[..12] } else { commit }
+}
+
+fn junk(name: String) -> Item {
+    let back = Back::default();
+    Item { name, parts: Vec::new(), back, last_used: None, again: Again::NotNeeded, keep: None }
+}
+
+fn keep(
+    hub: &Path,
+    repo: &Repo,
+    revision: &Revision,
+    open: &HashSet<PathBuf>,
+    locked: bool,
+    scope: Scope<'_>,
+    known: &Known,
+) -> Option<Keep> {
+    let root = hub.join(&repo.folder);
+    if scope.keep.contains(&repo.folder) {
+        return Some(Keep::Wanted);
+    }
+    if locked {
+        return Some(Keep::InUse("something is downloading to this repository".to_owned()));
+    }
+    let is_open = |file: &modelkeep_hub::scan::CachedFile| {
+        let blob = &repo.blobs[file.blob];
+        open.contains(&blob.path(&root)) || blob.payload.as_ref().is_some_and(|payload| open.contains(payload))
+    };
+    if !open.is_empty()
+        && let Some(file) = revision.files.iter().find(|file| is_open(file))
+    {
+        return Some(Keep::InUse(format!("a process has {} open", file.path)));
+    }
+    if let Some(broken) = repo.broken.first() {
+        return Some(Keep::Broken(broken.to_string()));
+    }
+    if repo.elsewhere {
+        return Some(Keep::Elsewhere);
+    }
+    known.keep(repo, revision)
+}
+
+/// Files that nothing leads to, of one repository.
+fn loose(ctx: &Context, hub: &Path, repo: &Repo, open: &HashSet<PathBuf>, locked: bool, observed: &mut Observed) {
+    let now = ctx.now().as_second();
+    let old = |loose: &&Loose| {
+        now - loose.modified > YOUNG && !open.contains(&hub.join(&repo.folder).join("blobs").join(&loose.name))
+    };
+    if locked || repo.elsewhere || !repo.broken.is_empty() {
+        return;
+    }
+    for (one, many, found) in [
+        ("unfinished download", "unfinished downloads", &repo.incomplete),
+        ("file that no revision links to", "files that no revision links to", &repo.orphans),
+    ] {
+        let found: Vec<&Loose> = found.iter().filter(old).collect();
+        let kind = if found.len() == 1 { one } else { many };
+        if !found.is_empty() {
+            let blobs = found.iter().map(|loose| loose.name.clone()).collect();
+            let bytes = found.iter().map(|loose| loose.size).sum();
+            let item = junk(format!("{}: {} {kind}", repo.called(), found.len()));
+            observed.add(Thing::Loose { folder: repo.folder.clone(), blobs }, bytes, item);
+        }
+    }
+}
+
+/// A cache that is emptied as a whole, or that nobody empties.
+fn whole(ctx: &Context, place: Place, observed: &mut Observed) {
+    let sum = walk::size(&place.path);
+    if sum.files == 0 {
+        return;
+    }
+    let keep = match place.name.cleaner() {
+        Cleaner::Program { program, .. } if places::program(&ctx.env, program).is_none() => {
+            Some(Keep::NoProgram(program.to_owned()))
+        }
+        Cleaner::Us => in_use::open_below(&place.path)
+            .into_iter()
+            .next()
+            .map(|path| Keep::InUse(format!("a process has {} open", path.file_name().unwrap_or_default().display()))),
+        _ => None,
+    };
+    let item = Item {
+        name: format!("{} cache", place.name.as_str()),
+        parts: Vec::new(),
+        back: Back { files: 0, bytes: sum.bytes },
+        last_used: None,
+        again: match place.name.cleaner() {
+            Cleaner::Us => Again::NotNeeded,
+            Cleaner::Program { .. } => Again::Program,
+            Cleaner::Nobody => Again::Nowhere,
+        },
+        keep,
+    };
+    observed.add(Thing::Whole(place), sum.bytes, item);
+}
+
+/// An error about a path of a cache.
+pub(crate) fn cannot(doing: &'static str, path: &Path) -> impl Fn(std::io::Error) -> modelkeep_core::Error {
+    move |error| failed(doing, path, error)
+}

@@ -1,0 +1,144 @@
+//! Keep models out of git: look at what is staged, at a range of commits, or at everything that git ever had.
+//!
+//! Reads git and decides nothing: the rules are `core/gitrules.rs`. Rewrites no history.
+
+mod history;
+mod hooks;
+
+use std::path::PathBuf;
+
+use modelkeep_core::gitrules::{self, Blob, Finding, Limits};
+use modelkeep_core::inspect::JSON_LIMIT;
+use modelkeep_core::inspect::content::{self, Content, HEAD};
+use modelkeep_core::{Error, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::history::{Big, History, history};
+pub use self::hooks::{Install, Installed, Manager, install};
+use crate::context::Context;
+use crate::git::{self, Git};
+
+/// What to look at. Without anything: what is staged.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Request {
+    /// Only these files and folders.
+    pub paths: Vec<PathBuf>,
+    /// Everything that git tracks.
+    pub all: bool,
+    /// What the commits `FROM..TO` brought.
+    pub range: Option<String>,
+    /// What a push sends: the lines that git gives to a pre-push hook.
+    pub pushed: Option<String>,
+    /// The remote that it is sent to.
+    pub remote: Option<String>,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Report {
+    /// What does not belong in git.
+    pub findings: Vec<Finding>,
+    /// What was looked at.
+    pub scope: Scope,
+    /// How many files were looked at.
+    pub checked: u64,
+    /// Bytes that the history takes.
+    pub repository_bytes: u64,
+}
+
+/// What was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// What is staged.
+    Staged,
+    /// Everything that git tracks.
+    All,
+    /// What commits brought.
+    Range,
+}
+
+/// Looks, and judges.
+pub fn check(ctx: &Context, request: &Request) -> Result<Report> {
+    let git = Git::open(&ctx.env, &here(ctx))?;
+    let (scope, files) = match (&request.range, &request.pushed) {
+        (Some(_), Some(_)) => return Err(Error::usage("a range of commits and a push at once")),
+        (Some(range), None) => (Scope::Range, with_commit(git.brought(&git.range(range)?)?)),
+        (None, Some(lines)) => {
+            (Scope::Range, with_commit(git.brought(&git.pushed(request.remote.as_deref(), lines)?)?))
+        }
+        (None, None) if request.all || git.root().is_none() => (Scope::All, without_commit(git.tracked()?)),
+        (None, None) => (Scope::Staged, without_commit(git.staged()?)),
+    };
+    let wanted = wanted(ctx, &git, &request.paths);
+    let limits = &ctx.settings.guard;
+    let (mut findings, mut checked) = (Vec::new(), 0);
+    for (file, commit) in files.iter().filter(|(file, _)| wanted(&file.path)) {
+        ctx.check_stop()?;
+        checked += 1;
+        if let Some(mut finding) = judge(&git, limits, file)? {
+            finding.commit = commit.map(|commit| commit.to_string());
+            findings.push(finding);
+        }
+    }
+    let repository_bytes = git.history_bytes()?;
+    if request.paths.is_empty() {
+        findings.extend(gitrules::judge_whole(limits, repository_bytes, git.tracked_bytes()?));
+    }
+    Ok(Report { findings, scope, checked, repository_bytes })
+}
+
+/// Where git is looked for: the workspace, else the current folder.
+pub(crate) fn here(ctx: &Context) -> PathBuf {
+    ctx.workspace.as_ref().map_or_else(|| ctx.env.cwd.clone(), |workspace| workspace.root.clone())
+}
+
+type Files = Vec<(git::File, Option<gix::ObjectId>)>;
+
+fn with_commit(files: Vec<(git::File, gix::ObjectId)>) -> Files {
+    files.into_iter().map(|(file, commit)| (file, Some(commit))).collect()
+}
+
+fn without_commit(files: Vec<git::File>) -> Files {
+    files.into_iter().map(|file| (file, None)).collect()
+}
+
+/// Whether a path of the repository is asked for.
+fn wanted<'a>(ctx: &Context, git: &Git, paths: &[PathBuf]) -> impl Fn(&str) -> bool + use<'a> {
+    let root = git.root().unwrap_or_default();
+    let below: Vec<String> = paths
+        .iter()
+        .map(|path| {
+            let path = ctx.absolute(path);
+            let path = path.canonicalize().unwrap_or(path);
+            path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().replace('\\', "/")
+        })
+        .collect();
+    move |path| {
+        below.is_empty()
+            || below.iter().any(|wanted| {
+                path.strip_prefix(wanted.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || wanted.is_empty())
+            })
+    }
+}
+
+/// Judges one file by its content.
+pub(crate) fn judge(git: &Git, limits: &Limits, file: &git::File) -> Result<Option<Finding>> {
+    if limits.allows(&file.path) {
+        return Ok(None);
+    }
+    let (size, head) = git.beginning(&file.id, HEAD)?;
+    let content = content::sniff(&file.path, &head, size);
+    // Only as many outputs as the whole file has bytes can be in it.
+    let worth_counting = content == Content::Notebook && size > limits.notebook_outputs.0 && size <= JSON_LIMIT;
+    let outputs = if worth_counting {
+        // What is no notebook after all has no outputs.
+        content::outputs(&git.whole(&file.id)?).unwrap_or(0)
+    } else {
+        0
+    };
+    Ok(gitrules::judge(limits, &Blob { path: file.path.clone(), size, content, outputs }))
+}

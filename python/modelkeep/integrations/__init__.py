@@ -1,0 +1,1 @@
+"""modelkeep inside other programs."""
