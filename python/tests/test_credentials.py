@@ -18,7 +18,7 @@ __all__ = ["start"]  # A fixture.
 @pytest.fixture
 def google(start: Callable[..., Fake], monkeypatch: pytest.MonkeyPatch) -> Fake:
     """A Drive whose tokens end after a few requests."""
-    server = start("--fault", "expire-token=5")
+    server = start("--fault", "expire-token=10")
     monkeypatch.setenv("MODELKEEP_TESTING", "1")
     monkeypatch.setenv("MODELKEEP_GDRIVE_ENDPOINT", server.url)
     monkeypatch.setenv("MODELKEEP_GDRIVE_SETTLE_MS", "0")

@@ -135,7 +135,7 @@ def test_a_lost_machine_costs_what_was_not_yet_stored(
 def test_tokens_that_end_every_few_requests(
     begin: Callable[..., Training], start: Callable[..., Fake], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = start("--fault", "expire-token=7")
+    server = start("--fault", "expire-token=20")
     monkeypatch.setenv("MODELKEEP_TESTING", "1")
     monkeypatch.setenv("MODELKEEP_GDRIVE_ENDPOINT", server.url)
     monkeypatch.setenv("MODELKEEP_GDRIVE_SETTLE_MS", "0")

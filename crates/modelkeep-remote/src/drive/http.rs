@@ -24,6 +24,9 @@ use crate::layer::Retry;
 /// A body goes out in pieces of this many bytes, and the meter is told of each.
 pub(super) const PIECE: usize = 256 << 10;
 
+/// A request asks for so many other tokens before it believes that they are refused.
+const RENEWALS: u32 = 3;
+
 /// Google's services over HTTP.
 #[derive(Debug)]
 pub(super) struct Http {
@@ -184,20 +187,22 @@ impl Http {
         answered.unwrap_or_else(|_| Err(Failure::Broken(silent(&request.doing, within))))
     }
 
-    /// Sends a request once, or twice if the token was stale. What comes back is no refusal (308 is none).
+    /// Sends a request once, and again with another token if the one it had was stale: so may be one that another request
+    /// asked for. What comes back is no refusal (308 is none).
     pub async fn once(&self, request: &Request) -> Result<Response, Failure> {
-        let token = self.auth.token().await.map_err(unauthorized)?;
-        match self.once_as(request, &token).await {
-            Err(Failure::Refused(refusal)) if refusal.advice() == Advice::Login => {
-                let token = self.auth.renew(&token).await.map_err(unauthorized)?;
-                match self.once_as(request, &token).await {
-                    Err(Failure::Refused(refusal)) if refusal.advice() == Advice::Login => {
-                        Err(Failure::Stopped(refusal.error().hint(self.auth.way_out())))
+        let mut token = self.auth.token().await.map_err(unauthorized)?;
+        let mut renewals = 0;
+        loop {
+            match self.once_as(request, &token).await {
+                Err(Failure::Refused(refusal)) if refusal.advice() == Advice::Login => {
+                    if renewals == RENEWALS {
+                        return Err(Failure::Stopped(refusal.error().hint(self.auth.way_out())));
                     }
-                    other => other,
+                    renewals += 1;
+                    token = self.auth.renew(&token).await.map_err(unauthorized)?;
                 }
+                other => return other,
             }
-            other => other,
         }
     }
 
