@@ -8,13 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from modelkeep import ConflictError, GoogleDriveManager, Workspace
+from modelkeep import ConflictError, Error, GoogleDriveManager, ModelkeepWarning, UsageError, Workspace
 from fake_drive import FULL, Fake, start
 from steps import content, deploy
 
@@ -31,7 +32,11 @@ class Training:
     def __init__(self, store: str, **options: object) -> None:
         command = [sys.executable, os.fspath(SCRIPT), store, *(f"{name}={value}" for name, value in options.items())]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        # In a file: a pipe that nobody reads stops whoever writes much into it.
+        self._errors = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment
+        )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         assert self.process.stdout
@@ -46,17 +51,23 @@ class Training:
         raise AssertionError(f"it never told {wanted}:\n{self.errors()}")
 
     def errors(self) -> str:
-        assert self.process.stderr
-        return self.process.stderr.read()
+        self._errors.seek(0)
+        return self._errors.read()
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.communicate()
 
+    def end_at_once(self) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        self._errors.close()
+        if self.process.stdout:
+            self.process.stdout.close()
+
     def end(self) -> list[dict[str, Any]]:
         told = list(self)
-        errors = self.errors()
-        assert self.process.wait() == 0, errors
+        assert self.process.wait() == 0, self.errors()
         self.process.communicate()
         return told
 
@@ -72,8 +83,7 @@ def begin() -> Iterator[Callable[..., Training]]:
 
     yield begin
     for training in begun:
-        if training.process.poll() is None:
-            training.kill()
+        training.end_at_once()
 
 
 def test_checkpoints_log_and_final_model_are_stored(begin: Callable[..., Training], drive: Path) -> None:
@@ -89,7 +99,7 @@ def test_checkpoints_log_and_final_model_are_stored(begin: Callable[..., Trainin
     (log,) = (drive / "results/training_logs").glob("*.live.jsonl")
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
     assert steps == [2, 4, 6, 8, 10, 12, 12]
-    assert not Path("output/.modelkeep-unsent").exists()
+    assert not Path("output/_modelkeep-unsent").exists()
     assert workspace.verify(deep=True).problems == []
 
 
@@ -113,12 +123,10 @@ def test_a_kill_costs_the_steps_since_the_last_finished_checkpoint(
 def test_a_lost_machine_costs_what_was_not_yet_stored(
     begin: Callable[..., Training], drive: Path, tmp_path: Path
 ) -> None:
-    training = begin(drive, hold=11)
-    training.until(step=11)
-    # What is stored by now is for the store to say; that it comes is what is waited for.
-    while [item.step for item in Workspace(remote=drive).checkpoints("banking-v3")] != [4, 8]:
-        assert training.process.poll() is None
+    training = begin(drive, hold=11, settle=True)
+    training.until(settled=True)
     training.kill()
+    assert [item.step for item in Workspace(remote=drive).checkpoints("banking-v3")] == [4, 8]
     shutil.rmtree("output")
     again = begin(drive)
     assert Path(again.until()["resume"]).name == "checkpoint-8"
@@ -191,6 +199,91 @@ def test_a_training_that_fails_keeps_what_was_finished(drive: Path) -> None:
     assert [item.checkpoint for item in again.stored] == ["checkpoint-8", "checkpoint-12"]
     files = {file.path for file in Workspace(remote=drive).show("banking-v3@checkpoint-12").files}
     assert "optimizer.pt" not in files and "trainer_state.json" in files
+
+
+def test_what_fails_costs_no_final_model(drive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong at the end, the model is written before, and stored by the next one."""
+    from training import adapter, base, trainer
+
+    from modelkeep.integrations.transformers import ModelkeepCallback, last_checkpoint
+
+    callback = ModelkeepCallback("banking-v3", remote=drive, note="the end")
+    training = trainer(adapter(base()), "trained", [callback], save_steps=12)
+    gone = drive.with_name("unmounted")
+    saved = callback.on_save
+
+    def unmount(*args: Any, **more: Any) -> None:
+        drive.rename(gone)
+        saved(*args, **more)
+
+    monkeypatch.setattr(callback, "on_save", unmount)
+    with pytest.raises(Error):
+        training.train()
+    assert callback.result is None
+    gone.rename(drive)
+    assert Path(last_checkpoint("banking-v3", "trained", remote=drive) or "").name == "checkpoint-12"
+    found = Workspace(remote=drive).show("banking-v3")
+    assert found.fields["note"] == "the end" and found.number == 2 and found.type == "LoRA adapter"
+    callback.wait()  # Its own are gone: somebody else has stored them.
+    assert Workspace(remote=drive).show("banking-v3").number == 2
+
+
+def test_files_of_another_training_are_not_those_that_are_stored(drive: Path) -> None:
+    from training import adapter, base, trainer
+
+    from modelkeep.integrations.transformers import ModelkeepCallback, last_checkpoint
+
+    trainer(adapter(base()), "trained", [ModelkeepCallback("banking-v3", remote=drive)]).train()
+    file = Path("trained/checkpoint-12/adapter_model.safetensors")
+    expected = file.read_bytes()
+    file.write_bytes(bytes(reversed(expected)))
+    resume = last_checkpoint("banking-v3", "trained", remote=drive)
+    assert resume and file.read_bytes() == expected
+    assert len(list(Path("trained").glob("checkpoint-12.before-*/adapter_model.safetensors"))) == 1, "moved aside"
+
+
+@pytest.mark.parametrize("limit", [0, -1, None])
+def test_no_limit_of_the_trainer_is_none_on_the_store(limit: int | None, drive: Path) -> None:
+    from training import adapter, base, trainer
+
+    from modelkeep.integrations.transformers import ModelkeepCallback
+
+    callback = ModelkeepCallback("banking-v3", remote=drive)
+    trainer(adapter(base()), "trained", [callback], save_total_limit=limit).train()
+    assert [item.step for item in Workspace(remote=drive).checkpoints("banking-v3")] == [4, 8, 12]
+    for keep in (0, -2):
+        with pytest.raises(UsageError, match="the newest always does") as caught:
+            ModelkeepCallback("banking-v3", remote=drive, keep_last=keep)
+        assert caught.value.hint and "keep_last=1" in caught.value.hint
+
+
+def test_what_is_still_on_its_way_is_said(drive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from training import adapter, base, trainer
+
+    from modelkeep.integrations.transformers import ModelkeepCallback
+
+    monkeypatch.setenv("MODELKEEP_TESTING", "1")
+    monkeypatch.setenv("MODELKEEP_WRITE_BACK", "1")
+    callback = ModelkeepCallback("banking-v3", remote=drive, final=False)
+    with pytest.warns(ModelkeepWarning, match="flush_and_unmount"):
+        trainer(adapter(base()), "trained", [callback]).train()
+    assert len(callback.stored) == 3
+
+
+def test_the_checkpoints_of_a_search_are_said_not_to_be_stored(drive: Path) -> None:
+    from training import adapter, base, trainer
+
+    from modelkeep.integrations.transformers import ModelkeepCallback
+
+    callback = ModelkeepCallback("banking-v3", remote=drive, final=False)
+    training = trainer(adapter(base()), "trained", [])
+    callback.on_train_begin(training.args, training.state, training.control)
+    training.state.is_hyper_param_search, training.state.global_step = True, 4
+    with pytest.warns(ModelkeepWarning, match="hyperparameter search") as warned:
+        for _ in range(2):
+            callback.on_save(training.args, training.state, training.control)
+    assert len(warned) == 1
+    callback.on_train_end(training.args, training.state, training.control)
 
 
 def test_the_four_scenarios(drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

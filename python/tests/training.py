@@ -52,14 +52,17 @@ def tell(**happened: Any) -> None:
 
 
 class Telling(TrainerCallback):
-    """Tells of each step, and can wait in one: for whoever wants to kill the training there."""
+    """Tells of each step, and can wait in one, with all before it stored: for whoever wants to kill the training there."""
 
-    def __init__(self, hold: int | None) -> None:
-        self.hold = hold
+    def __init__(self, hold: int | None, before: ModelkeepCallback | None) -> None:
+        self.hold, self.before = hold, before
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         tell(step=state.global_step)
         if state.global_step == self.hold:
+            if self.before is not None:
+                self.before.wait()
+                tell(settled=True)
             threading.Event().wait()  # It is killed meanwhile.
 
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -87,7 +90,8 @@ def main(store: str, **given: str) -> None:
     resume = last_checkpoint("banking-v3", "output", remote=store, progress=False, **options)
     tell(resume=resume)
     limit = int(given["limit"]) if "limit" in given else None
-    training = trainer(adapter(base()), "output", [callback, Telling(hold)], save_total_limit=limit)
+    telling = Telling(hold, callback if "settle" in given else None)
+    training = trainer(adapter(base()), "output", [callback, telling], save_total_limit=limit)
     training.train(resume_from_checkpoint=resume)
     tell(stored=[item.checkpoint for item in callback.stored], revision=callback.result and callback.result.revision)
 

@@ -13,7 +13,7 @@ use modelkeep_core::inspect::checkpoint::{label, step};
 use modelkeep_core::inspect::{metrics, trainer};
 use modelkeep_core::manifest::{FileEntry, Manifest};
 use modelkeep_core::name::{Label, ModelId};
-use modelkeep_core::registry::Model;
+use modelkeep_core::registry::{Model, Push};
 use modelkeep_core::retention::{self, Keep};
 use modelkeep_core::{Error, Result};
 use schemars::JsonSchema;
@@ -184,6 +184,7 @@ const OPTIMIZER: [&str; 8] = [
 /// Stores a checkpoint.
 pub async fn store(ctx: &Context, request: &Request) -> Result<Report> {
     let model: ModelId = request.model.parse()?;
+    check_keep(request.keep_last)?;
     let path = ctx.absolute(&request.path);
     let name = match &request.name {
         Some(name) => name.clone(),
@@ -227,6 +228,15 @@ pub async fn store(ctx: &Context, request: &Request) -> Result<Report> {
     Ok(report)
 }
 
+/// Fails for a number of checkpoints that cannot stay: the newest always does.
+pub(crate) fn check_keep(last: Option<u64>) -> Result<()> {
+    if last == Some(0) {
+        return Err(Error::usage("0 checkpoints cannot stay on the store: the newest always does")
+            .hint("--keep-last 1 keeps that and the best one; without --keep-last all stay"));
+    }
+    Ok(())
+}
+
 /// The name of a checkpoint's directory or file.
 pub(crate) fn name_of(path: &Path) -> Result<String> {
     let name = path.file_name().or_else(|| path.components().next_back().map(std::path::Component::as_os_str));
@@ -253,10 +263,13 @@ async fn revision_of(ctx: &Context, store: &Store, path: &Path, filter: &Filter)
 /// The push that stored this content before: as this checkpoint, or as one that was let go since.
 fn there(view: &View, model: &ModelId, checkpoint: &Label, revision: RevisionId) -> Option<Report> {
     let model = view.state.models.get(model)?;
-    let push = model.pushes.iter().rev().find(|push| push.revision == revision)?;
-    let labelled = model.labels.get(checkpoint) == Some(&revision);
-    // Removed by hand and trained again to the same bytes is as good as let go: it was stored, and is not wanted.
-    (labelled || push.removed.is_some()).then(|| Report {
+    let pushes = model.pushes.iter().rev().filter(|push| push.revision == revision);
+    let push = pushes.min_by_key(|push| push.removed.is_some())?;
+    let known = match push.removed {
+        None => model.labels.get(checkpoint) == Some(&revision),
+        Some(_) => is_overtaken(model, push),
+    };
+    known.then(|| Report {
         model: model.id.clone(),
         checkpoint: checkpoint.clone(),
         step: step(checkpoint.as_str()),
@@ -271,6 +284,14 @@ fn there(view: &View, model: &ModelId, checkpoint: &Label, revision: RevisionId)
         steps: Vec::new(),
         wrote: Wrote { simulated: false, confirmed: false, dry_run: false, spent: None },
     })
+}
+
+/// Whether a later checkpoint is on the store. Retention lets go of no other; without one, a push was removed by hand, and
+/// the training that still has its content would go on from nothing.
+fn is_overtaken(model: &Model, push: &Push) -> bool {
+    let is_checkpoint = |revision| model.labels_of(revision).iter().any(|label| step(label.as_str()).is_some());
+    let later = model.pushes.iter().rev().take_while(|other| other.txn != push.txn);
+    later.filter(|other| other.removed.is_none()).any(|other| is_checkpoint(&other.revision))
 }
 
 fn of_push(pushed: push::Report, checkpoint: &Label) -> Report {

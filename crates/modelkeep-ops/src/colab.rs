@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use modelkeep_remote::drive::auth::application_default;
+
 use crate::context::{Context, Env};
 use crate::drive::{self, Folder};
 use crate::store::Location;
@@ -24,9 +26,18 @@ pub fn has_access(ctx: &Context) -> bool {
         || drive::credentials(&ctx.env).and_then(|logins| logins.accounts()).is_ok_and(|known| !known.is_empty());
     ctx.options.credentials.is_some()
         || given(["MODELKEEP_GDRIVE_TOKEN", "MODELKEEP_GDRIVE_TOKEN_COMMAND"])
-        // What `auth.authenticate_user()` leaves; elsewhere these speak of other things than Drive.
-        || (is_here(&ctx.env) && given(["GOOGLE_APPLICATION_CREDENTIALS", "GCE_METADATA_HOST"]))
+        // Elsewhere it speaks of other things than Drive.
+        || (is_here(&ctx.env) && is_authenticated(&ctx.env))
         || login()
+}
+
+/// Whether something is there that `auth.authenticate_user()` leaves. Credentials of another type, such as a service
+/// account's for a data set in a bucket, are no way to a Drive.
+fn is_authenticated(env: &Env) -> bool {
+    match env.get("GOOGLE_APPLICATION_CREDENTIALS") {
+        Some(file) => application_default(Some(&env.cwd.join(file)), None, "").is_ok(),
+        None => env.get("GCE_METADATA_HOST").is_some(),
+    }
 }
 
 /// `MyDrive` of the Drive that is mounted in Colab.

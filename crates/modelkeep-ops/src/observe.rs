@@ -67,8 +67,8 @@ impl Filter {
 
 /// Ignore rules for pushes, in the format of `.gitignore`.
 const IGNORE_FILE: &str = ".modelkeepignore";
-/// Where a training's callback holds checkpoints that are still to be stored: `python/modelkeep/integrations`.
-const UNSENT: &str = ".modelkeep-unsent";
+/// Where a training's callback holds what is still to be stored: `python/modelkeep/integrations`.
+pub(crate) const UNSENT: &str = "_modelkeep-unsent";
 /// A walk waits for the kernel, not for the disk; more threads than this only wait for each other.
 const THREADS: usize = 4;
 /// So many names are listed in an error.
@@ -259,10 +259,12 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send
     joined.map_err(|error| Error::internal("a file task ended badly").because(error))?
 }
 
-/// Fails when a file is no longer as it was when it was looked at.
+/// Fails when a file is no longer as it was when it was looked at. That its inode alone changed does not count: it does
+/// so with every name that the file gets or loses, and a training that rotates its checkpoints takes away one of two.
+/// What is stored has the digest of the bytes that were read, whatever this says.
 pub fn unchanged(file: &LocalFile) -> Result<()> {
     let now = fs::metadata(&file.local).map_err(|error| failed("reading", &file.local, error))?;
-    if Stat::of(&now) == file.stat {
+    if (Stat { changed: file.stat.changed, ..Stat::of(&now) }) == file.stat {
         return Ok(());
     }
     Err(Error::conflict(format!("{} changed while it was read", file.local.display()))

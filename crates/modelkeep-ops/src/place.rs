@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::context::Context;
 use crate::git::Git;
 use crate::guard::here;
+use crate::observe::UNSENT;
 use crate::placement::{Seen, look, look_around, slashed, workspace_root};
 use crate::pull::destination;
 use crate::report::{Step, Wrote};
@@ -116,7 +117,8 @@ pub(crate) fn candidates(ctx: &Context) -> Vec<PathBuf> {
         for entry in entries.flatten() {
             let path = entry.path();
             let name = slashed(path.strip_prefix(&root).unwrap_or(&path));
-            let hidden = entry.file_name().to_string_lossy().starts_with('.');
+            let last = entry.file_name();
+            let hidden = last.to_string_lossy().starts_with('.') || last == UNSENT;
             let is_empty = path.is_dir() && fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none());
             if !hidden && !is_empty && !HOLDERS.contains(&name.as_str()) {
                 found.insert(path);

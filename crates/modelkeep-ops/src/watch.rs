@@ -21,6 +21,7 @@ use crate::context::Context;
 use crate::drive::OnDrive;
 use crate::learn::header_end;
 use crate::local::Stat;
+use crate::observe::UNSENT;
 
 /// What to watch.
 #[derive(Debug, Clone, Deserialize)]
@@ -81,6 +82,7 @@ struct Candidate {
 /// Watches until it is stopped, or with `once` looks twice. Each checkpoint that was stored is told at once.
 pub async fn watch(ctx: &Context, request: &Request, mut tell: impl FnMut(&Report) -> Result<()>) -> Result<()> {
     request.model.parse::<ModelId>()?;
+    checkpoint::check_keep(request.keep_last)?;
     let pause = Duration::try_from_secs_f64(request.interval)
         .map_err(|error| Error::usage(format!("{} is no time between looks", request.interval)).because(error))?;
     let dir = ctx.absolute(&request.dir);
@@ -200,6 +202,9 @@ fn candidates(dir: &Path) -> Result<BTreeMap<PathBuf, Candidate>> {
     for entry in entries.flatten() {
         let path = entry.path();
         let Ok(name) = name_of(&path) else { continue };
+        if name == UNSENT {
+            continue;
+        }
         let mut look = Look::new();
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => walk(&path, "", &mut look),

@@ -15,8 +15,8 @@ and to go on after a lost session::
 
 from __future__ import annotations
 
+import hashlib
 import os
-import shutil
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,15 +25,13 @@ from transformers import TrainerCallback
 
 from .._bridge import Bridge, Credentials
 from ..drive_manager import store_of
-from ..errors import ModelkeepWarning
+from ..errors import ModelkeepWarning, UsageError
 from ..progress import OnProgress
-from ..results import Checkpoint, CheckpointItem, CheckpointList, ModelDetails, PullResult, PushResult
-from ._saving import Saver, step_of
+from ..results import Checkpoint, ModelDetails, PullResult, PushResult
+from ._saving import FLUSH, STATE, Saver, alone, newest_stored, step_of
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
-
-FINAL = "final"
 
 
 class ModelkeepCallback(TrainerCallback):  # type: ignore[misc]
@@ -43,7 +41,7 @@ class ModelkeepCallback(TrainerCallback):  # type: ignore[misc]
     directory as label (``banking-v3@checkpoint-500``); the log of the training is written beside. The end of training
     waits until all of it, and the final model with its metrics, is stored. A training that is killed loses the steps
     since its last finished checkpoint, and no more: what was finished and not yet stored is stored by the next
-    training in the same output directory, or by `last_checkpoint`.
+    training in the same output directory, or by `last_checkpoint`; unless something later of the model is stored by then.
 
     Which store is meant is found as `GoogleDriveManager` finds it. A training that cannot be stored (no store, no
     access, a deployed model) fails when it begins, not hours later.
@@ -61,8 +59,8 @@ class ModelkeepCallback(TrainerCallback):  # type: ignore[misc]
     credentials : callable, optional
         Gives an access token for Drive, and is called again whenever the last one has ended; in the background too.
     keep_last : int, optional
-        Checkpoints that stay on the store, beside the best one; as many as ``save_total_limit`` says otherwise, and all
-        when it says nothing.
+        Checkpoints that stay on the store, beside the best one, at least 1; as many as ``save_total_limit`` says
+        otherwise, and all when it says nothing.
     optimizer : bool, default True
         Store the state of the optimizer too, without which a training can go on only roughly.
     final : bool, default True
@@ -84,6 +82,11 @@ class ModelkeepCallback(TrainerCallback):  # type: ignore[misc]
         What became of each checkpoint so far.
     result : PushResult or None
         What became of the final model.
+
+    Raises
+    ------
+    UsageError
+        For a number of checkpoints that cannot stay.
     """
 
     def __init__(
@@ -103,6 +106,9 @@ class ModelkeepCallback(TrainerCallback):  # type: ignore[misc]
         log_every: float = 30.0,
         progress: OnProgress | bool | None = None,
     ) -> None:
+        if keep_last is not None and keep_last < 1:
+            hint = "keep_last=1 keeps that and the best one; without keep_last as many stay as save_total_limit says"
+            raise UsageError(f"{keep_last} checkpoints cannot stay on the store: the newest always does", hint=hint)
         remote = store_of(remote, simulate)
         self.model = model
         self.result: PushResult | None = None
@@ -116,6 +122,7 @@ class ModelkeepCallback(TrainerCallback):  # type: ignore[misc]
         self._said = {"base": base, "purpose": purpose}
         self._note, self._log_every = note, log_every
         self._saver: Saver | None = None
+        self._said_of_search = False
 
     @property
     def stored(self) -> list[Checkpoint]:
@@ -127,7 +134,7 @@ class ModelkeepCallback(TrainerCallback):  # type: ignore[misc]
         Raises
         ------
         Error
-            When one could not be stored.
+            When one could not be stored, and no later one was.
         """
         if self._saver is not None:
             self._saver.wait()
@@ -142,17 +149,28 @@ class ModelkeepCallback(TrainerCallback):  # type: ignore[misc]
         if self._saver is not None:
             self._saver.close()
         self._quiet.call("training", {"model": self.model})
-        keep = self._keep_last if self._keep_last is not None else args.save_total_limit
+        # To the Trainer no limit and one below 1 are the same.
+        limit = args.save_total_limit if (args.save_total_limit or 0) > 0 else None
+        keep = self._keep_last if self._keep_last is not None else limit
         options = {"keep_last": keep, "optimizer": self._optimizer, **self._said}
         self.result = None
-        self._saver = Saver(self._quiet, self.model, Path(args.output_dir), options, self._log_every)
-        self._saver.start()
+        output = Path(args.output_dir)
+        self._saver = Saver(self._quiet, self.model, output, options, self._log_every, shown=self._shown)
+        with alone(output):
+            self._saver.start()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Hands the checkpoint in that was just written."""
+        if self._saver is None:
+            return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if self._saver is not None and folder.is_dir():
+        if folder.is_dir():
             self._saver.checkpoint(folder)
+        elif getattr(state, "is_hyper_param_search", False) and not self._said_of_search:
+            # Those of all trials have the same names.
+            self._said_of_search = True
+            why = "the checkpoints of a hyperparameter search are not stored; train once more with what it found"
+            warnings.warn(why, ModelkeepWarning, stacklevel=2)
 
     def on_log(
         self,
@@ -169,62 +187,75 @@ class ModelkeepCallback(TrainerCallback):  # type: ignore[misc]
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Waits for what is under way, then stores the model itself."""
-        if self._saver is None:
+        """Stores the model itself, and waits for all that is under way."""
+        saver = self._saver
+        if saver is None:
             return
-        self._saver.wait()
-        if self._final:
-            folder = self._saver.unsent / FINAL
-            shutil.rmtree(folder, ignore_errors=True)
-            if save_final(folder, args, state, kwargs.get("model"), kwargs.get("processing_class")):
-                request = {"path": folder, "model": self.model, "note": self._note, **self._said}
-                self.result = PushResult.of(self._shown.call("push", request))
-                shutil.rmtree(folder, ignore_errors=True)
-                if not (self.result.confirmed or self.result.simulated):
-                    self._unconfirmed()
-        self._saver.close()
+        model, processing = kwargs.get("model"), kwargs.get("processing_class")
+        if self._final and can_be_saved(args, model):
+            # Written first: whatever fails from here on, it is there.
+            saver.final(
+                lambda folder: save_final(folder, state, model, processing), {"note": self._note, **self._said}
+            )
+        try:
+            saver.close()
+        finally:
+            self.result = saver.result
+            if saver.aside:
+                kept = ", ".join(map(os.fspath, saver.aside))
+                warnings.warn(
+                    f"not stored, since something later of {self.model} is: {kept}", ModelkeepWarning, stacklevel=2
+                )
+            if saver.unconfirmed:
+                warnings.warn(
+                    f"{self.model} was written through a mount, and the store has not acknowledged it yet; {FLUSH}",
+                    ModelkeepWarning,
+                    stacklevel=2,
+                )
 
-    def _unconfirmed(self) -> None:
-        warnings.warn(
-            f"{self.model} was written through a mount, and the store has not acknowledged it yet; before the machine "
-            "ends: from google.colab import drive; drive.flush_and_unmount()",
-            ModelkeepWarning,
-            stacklevel=3,
-        )
+
+def can_be_saved(args: TrainingArguments, model: Any) -> bool:
+    """Whether a trained model can save itself here; one that cannot is left to its last checkpoint, with a warning.
+
+    Parameters
+    ----------
+    args : TrainingArguments
+        The training's arguments.
+    model : object
+        The model.
+
+    Returns
+    -------
+    bool
+        Whether it can.
+    """
+    spread = bool(getattr(args, "deepspeed", None) or getattr(args, "fsdp", None))
+    if not spread and hasattr(model, "save_pretrained"):
+        return True
+    why = "its weights are spread over several processes" if spread else "it has no save_pretrained"
+    warnings.warn(f"the final model is not stored, for {why}; its last checkpoint is", ModelkeepWarning, stacklevel=3)
+    return False
 
 
-def save_final(folder: Path, args: TrainingArguments, state: TrainerState, model: Any, processing: Any) -> bool:
+def save_final(folder: Path, state: TrainerState, model: Any, processing: Any) -> None:
     """Saves the trained model as transformers does, with the state that holds its metrics.
 
     Parameters
     ----------
     folder : Path
         Where to.
-    args : TrainingArguments
-        The training's arguments.
     state : TrainerState
         The training's state.
     model : object
-        The model; one that cannot save itself is left to its last checkpoint, with a warning.
+        The model.
     processing : object
         The tokenizer or processor, if there is one.
-
-    Returns
-    -------
-    bool
-        Whether it was saved.
     """
-    spread = bool(getattr(args, "deepspeed", None) or getattr(args, "fsdp", None))
-    if spread or not hasattr(model, "save_pretrained"):
-        why = "its weights are spread over several processes" if spread else "it has no save_pretrained"
-        warnings.warn(f"the final model is not stored, for {why}; its last checkpoint is", ModelkeepWarning, stacklevel=3)
-        return False
     folder.mkdir(parents=True)
     model.save_pretrained(folder)
     if hasattr(processing, "save_pretrained"):
         processing.save_pretrained(folder)
-    state.save_to_json(os.fspath(folder / "trainer_state.json"))
-    return True
+    state.save_to_json(os.fspath(folder / STATE))
 
 
 def autosave(trainer: Trainer, model: str, **options: Any) -> ModelkeepCallback:
@@ -262,8 +293,14 @@ def last_checkpoint(
 ) -> str | None:
     """The checkpoint to go on from: ``trainer.train(resume_from_checkpoint=last_checkpoint("banking-v3", "output"))``.
 
-    What a killed training left in `output_dir` is stored first; so give each model a directory of its own. The newest
-    checkpoint that is on the store is brought there when it is not there any more.
+    What a killed training left in `output_dir` is stored first, unless something later of the model is stored by now; so
+    give each model a directory of its own. The newest checkpoint that is on the store is brought there when it is not
+    there any more.
+
+    Where several processes train together, the first of them looks, and the others find what it brought::
+
+        with arguments.main_process_first():
+            resume = last_checkpoint("banking-v3", "output")
 
     Parameters
     ----------
@@ -285,43 +322,27 @@ def last_checkpoint(
         workspace, store_of(remote, simulate), notebook=True, progress=progress, credentials=credentials
     )
     output = Path(output_dir)
-    newest = newest_stored(bridge, model)
-    saver = Saver(bridge, model, output, {"optimizer": optimizer}, 0.0)
-    if saver.unsent.is_dir():
-        saver.start()
-        saver.close()
+    bridge.call("training", {"model": model})
+    with alone(output):
+        saver = Saver(bridge, model, output, {"optimizer": optimizer}, 0.0)
+        if saver.unsent.is_dir():
+            saver.start()
+            saver.close()
         newest = newest_stored(bridge, model)
-    here = [step for path in (output.iterdir() if output.is_dir() else ()) if (step := step_of(path.name)) is not None]
-    if here and (newest is None or max(here) > newest.step):
-        after = None if newest is None else newest.step
-        bridge.call("watch", {"dir": output, "model": model, "interval": 0.2, "after": after, "optimizer": optimizer})
-        newest = newest_stored(bridge, model)
-    if newest is None:
-        return None
-    folder, revision = output / newest.checkpoint, f"{model}@{newest.checkpoint}"
-    if is_whole(folder, ModelDetails.of(bridge.call("show", {"model": revision}))):
-        return os.fspath(folder)
-    # What is there is what a killed training, or one that tidied up, left of it.
-    return PullResult.of(bridge.call("pull", {"model": revision, "to": folder, "force": True})).path
-
-
-def newest_stored(bridge: Bridge, model: str) -> CheckpointItem | None:
-    """The checkpoint of the Trainer that was stored last.
-
-    Parameters
-    ----------
-    bridge : Bridge
-        The store.
-    model : str
-        The model's id.
-
-    Returns
-    -------
-    CheckpointItem or None
-        None when there is none.
-    """
-    stored = CheckpointList(bridge.call("training", {"model": model}))
-    return next((item for item in reversed(stored) if step_of(item.checkpoint) is not None), None)
+        names = [path.name for path in output.iterdir()] if output.is_dir() else []
+        here = [step for name in names if (step := step_of(name)) is not None]
+        if here and (newest is None or max(here) > newest.step):
+            after = None if newest is None else newest.step
+            asked = {"dir": output, "model": model, "interval": 0.2, "after": after, "optimizer": optimizer}
+            bridge.call("watch", asked)
+            newest = newest_stored(bridge, model)
+        if newest is None:
+            return None
+        folder, revision = output / newest.checkpoint, f"{model}@{newest.checkpoint}"
+        if is_whole(folder, ModelDetails.of(bridge.call("show", {"model": revision}))):
+            return os.fspath(folder)
+        # What is there is what a killed training, or one that tidied up, left of it; or it is of another training.
+        return PullResult.of(bridge.call("pull", {"model": revision, "to": folder, "force": True})).path
 
 
 def is_whole(folder: Path, stored: ModelDetails) -> bool:
@@ -337,9 +358,35 @@ def is_whole(folder: Path, stored: ModelDetails) -> bool:
     Returns
     -------
     bool
-        Whether each of its files is there, in its size.
+        Whether each of its files is there, byte for byte: another training's may have the same name and size.
     """
     try:
-        return all((folder / file.path).stat().st_size == file.size_bytes for file in stored.files)
+        sizes = all((folder / file.path).stat().st_size == file.size_bytes for file in stored.files)
+        return sizes and all(sha256_of(folder / file.path) == file.sha256 for file in stored.files)
     except OSError:
         return False
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    str
+        As `FileItem.sha256` has it.
+
+    Raises
+    ------
+    OSError
+        When it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -54,11 +54,16 @@ const WEIGHTS: [&str; 12] =
 const BEGUN: [&str; 5] = [".tmp", ".part", ".partial", ".incomplete", ".lock"];
 /// What transformers' `Trainer` leaves in a checkpoint before [`trainer::FILE`], which it writes last:
 /// `Trainer._save_checkpoint` in <https://github.com/huggingface/transformers/blob/main/src/transformers/trainer.py>.
-const OF_TRAINER: [&str; 5] = ["training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state"];
-/// What `accelerate.Accelerator.save_state` writes last, one a process:
+/// `scaler.pt` is no sign: `accelerate` writes one too.
+const OF_TRAINER: [&str; 4] = ["training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state"];
+/// What `accelerate.Accelerator.save_state` writes last, one a process. The first process also writes everything else;
+/// the others are done early.
 /// <https://github.com/huggingface/accelerate/blob/main/src/accelerate/checkpointing.py>.
-const OF_ACCELERATE: &str = "random_states_";
-/// What `torch.distributed.checkpoint` writes last, once every rank has written its part:
+const OF_ACCELERATE: &str = "random_states_0.pkl";
+/// What it leaves before, as far as others do not: `optimizer.bin`, `optimizer_1.bin` and so on.
+const BEFORE_ACCELERATE: [(&str, &str); 4] =
+    [("optimizer", ".bin"), ("scheduler", ".bin"), ("sampler", ".bin"), ("random_states_", ".pkl")];
+/// What `torch.distributed.checkpoint` writes last beside its parts, once every rank has written its own:
 /// <https://docs.pytorch.org/docs/stable/distributed.checkpoint.html>.
 const OF_DISTRIBUTED: &str = ".metadata";
 
@@ -118,21 +123,31 @@ fn missing(name: &str, look: &Look, contents: &Contents, last: Option<&str>) -> 
 }
 
 /// The file that a known framework writes last, when it is not there.
-fn written_last(name: &str, look: &Look) -> Option<&'static str> {
-    let has = |begin: &str| look.keys().any(|path| path.starts_with(begin));
-    let of_trainer = OF_TRAINER.iter().any(|file| has(file));
-    if look.keys().any(|path| path.ends_with(".distcp")) {
-        let whole = look.keys().any(|path| path.rsplit('/').next() == Some(OF_DISTRIBUTED));
-        if !whole {
-            return Some(OF_DISTRIBUTED);
-        }
+fn written_last(name: &str, look: &Look) -> Option<String> {
+    let parts = look.keys().filter(|path| path.ends_with(".distcp"));
+    let whole = |part: &String| format!("{}{OF_DISTRIBUTED}", &part[..part.rfind('/').map_or(0, |slash| slash + 1)]);
+    if let Some(missing) = parts.map(whole).find(|last| !look.contains_key(last)) {
+        return Some(missing);
     }
-    if look.contains_key(trainer::FILE) {
+    if look.contains_key(trainer::FILE) || look.contains_key(OF_ACCELERATE) {
         return None;
+    }
+    if look.keys().any(|path| OF_TRAINER.iter().any(|begin| path.starts_with(begin))) {
+        return Some(trainer::FILE.to_owned());
+    }
+    let of_accelerate = |path: &String| BEFORE_ACCELERATE.iter().any(|(begin, end)| is_numbered(path, begin, end));
+    if look.keys().any(of_accelerate) {
+        return Some(OF_ACCELERATE.to_owned());
     }
     // Early in a save a checkpoint of the Trainer shows nothing but weights; what it is called tells it.
     let named = name.strip_prefix("checkpoint-").is_some_and(|step| step.bytes().all(|b| b.is_ascii_digit()));
-    (of_trainer || (named && !has(OF_ACCELERATE))).then_some(trainer::FILE)
+    named.then(|| trainer::FILE.to_owned())
+}
+
+/// Whether a file is called `begin`, a number or none, and `end`.
+fn is_numbered(path: &str, begin: &str, end: &str) -> bool {
+    let number = path.strip_prefix(begin).and_then(|rest| rest.strip_suffix(end));
+    number.is_some_and(|number| number.bytes().all(|b| b == b'_' || b.is_ascii_digit()))
 }
 
 /// Whether a file of weights ends where its own format says: a safetensors file where its header says, a zip (what
@@ -255,6 +270,11 @@ mod tests {
         assert_eq!(of(&[("unet/m.bin", 1), ("random_states_0.pkl", 1)], None), Verdict::Finished);
         assert!(matches!(of(&[("__0_0.distcp", 1), ("trainer_state.json", 1)], None), Verdict::Unfinished(_)));
         assert_eq!(of(&[("__0_0.distcp", 1), (".metadata", 1), ("trainer_state.json", 1)], None), Verdict::Finished);
+        let parts =
+            [("model/__0_0.distcp", 1), ("model/.metadata", 1), ("optimizer_0/__0_0.distcp", 1), (trainer::FILE, 1)];
+        let of_optimizer = Verdict::Unfinished("optimizer_0/.metadata is not there yet".into());
+        assert_eq!(of(&parts, None), of_optimizer, "each folder of parts has its own");
+        assert_eq!(of(&[&parts[..], &[("optimizer_0/.metadata", 1)]].concat(), None), Verdict::Finished);
         assert_eq!(of(&[("m.bin", 1)], Some("m.bin")), Verdict::Finished);
         let done = Verdict::Unfinished("DONE is not there yet".into());
         assert_eq!(of(&[("m.bin", 1), ("trainer_state.json", 1)], Some("DONE")), done);
@@ -262,6 +282,25 @@ mod tests {
         assert_eq!(of(&[("events.out.tfevents", 1)], None), Verdict::NoCheckpoint);
         for name in [".staging", "tmp-checkpoint-7"] {
             assert_eq!(judge(name, &look(&[("m.bin", 1)]), &Contents::default(), None), Verdict::NoCheckpoint);
+        }
+    }
+
+    #[test]
+    fn a_state_of_accelerate_is_finished_by_the_random_states_of_the_first_process() {
+        // As `save_state` writes them, with mixed precision.
+        let files = ["pytorch_model.bin", "optimizer.bin", "scheduler.bin", "sampler.bin", "scaler.pt"];
+        let last = Verdict::Unfinished("random_states_0.pkl is not there yet".into());
+        for name in ["checkpoint_0", "step_500", "epoch_1", "checkpoint-500"] {
+            let judged = |names: &[&str]| {
+                let files: Vec<(&str, u64)> = names.iter().map(|path| (*path, 9)).collect();
+                judge(name, &look(&files), &Contents::default(), None)
+            };
+            for written in 2..=files.len() {
+                assert_eq!(judged(&files[..written]), last, "{name}, {written} files");
+            }
+            assert_eq!(judged(&[&files[..], &["random_states_1.pkl"]].concat()), last, "another process is done first");
+            assert_eq!(judged(&[&files[..1], &["random_states_1.pkl"]].concat()), last, "{name}");
+            assert_eq!(judged(&[&files[..], &["random_states_0.pkl"]].concat()), Verdict::Finished, "{name}");
         }
     }
 

@@ -187,25 +187,19 @@ fn settle_in_place(ctx: &Context, part: &Path, to: &Path, standing: &Standing) -
             place(&to.join(below), &moved.join(below))?;
         }
     }
+    // What the new revision does not have goes first, while the folder being built still tells what it has; the others
+    // are renamed over.
+    for (below, (path, _)) in &standing.ours {
+        if !part.join(below).is_file() {
+            fs::remove_file(path).map_err(|error| failed("removing", path, error))?;
+        }
+    }
     for path in files_below(part)? {
         place(&path, &to.join(path.strip_prefix(part).unwrap_or(&path)))?;
-    }
-    for (below, (path, _)) in &standing.ours {
-        if !part.join(below).exists() && path.exists() && !standing.right.contains_key(below) {
-            // Replaced ones were renamed over; only what the new revision does not have is left.
-            let replaced = fs::symlink_metadata(to.join(below)).is_ok();
-            if replaced && !kept(part, below) {
-                let _ = fs::remove_file(path);
-            }
-        }
     }
     remove_empty_folders(to);
     let _ = fs::remove_dir_all(part);
     Ok(moved)
-}
-
-fn kept(part: &Path, below: &str) -> bool {
-    part.join(below).exists()
 }
 
 /// Puts `part` in the place of `to`, which becomes `old`. Where the system can, nobody ever sees the place empty.

@@ -52,6 +52,16 @@ fn what_authenticate_user_leaves_is_a_token_too() {
 }
 
 #[test]
+fn credentials_of_a_service_account_are_no_way_to_somebodys_drive() {
+    let (sealed, _server, drive) = colab();
+    sealed.write("bucket.json", br#"{"type": "service_account", "client_email": "robot@example.com"}"#);
+    let file = sealed.work().join("bucket.json").display().to_string();
+    sealed.set("GOOGLE_APPLICATION_CREDENTIALS", Some(&file));
+    sealed.ok("init --remote 'gdrive:Banking LLM' --name banking");
+    assert!(drive.join("Banking LLM/.modelkeep/format.json").is_file(), "the mount does it");
+}
+
+#[test]
 fn without_one_the_mount_does_it_unconfirmed() {
     let (sealed, server, drive) = colab();
     sealed.set("MODELKEEP_REMOTE", Some("gdrive:Banking LLM"));

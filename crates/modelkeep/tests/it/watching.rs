@@ -80,6 +80,25 @@ fn the_last_and_the_best_stay_and_what_went_does_not_come_back() {
 }
 
 #[test]
+fn what_was_removed_by_hand_comes_back_while_no_later_one_is_stored() {
+    let sealed = Sealed::with_store();
+    let stored = || {
+        let lines = lines(&sealed.ok(&format!("{ONCE} --json")).stdout);
+        lines.iter().map(|line| line["created"] == true).collect::<Vec<_>>()
+    };
+    for step in 1..=2 {
+        save(&sealed, step);
+        finish(&sealed, step, 1);
+    }
+    assert_eq!(stored(), [true, true]);
+    sealed.ok("rm banking-v3@checkpoint-1 --yes");
+    assert_eq!(stored(), [false, false], "a later one is there");
+    sealed.ok("rm banking-v3@checkpoint-2 --yes");
+    assert_eq!(stored(), [true, true], "a training goes on from what is stored");
+    sealed.ok("pull banking-v3@checkpoint-2 --to back");
+}
+
+#[test]
 fn it_watches_until_ctrl_c() {
     let sealed = Sealed::with_store();
     let line = "watch output banking-v3 --interval 0.02 --json";
@@ -142,6 +161,7 @@ fn what_cannot_be_watched_is_said_first() {
         "watch outputs banking-v2 --once",
         "watch outputs 'Banking V3' --once",
         "watch outputs banking-v3 --interval=-1 --once",
+        "watch outputs banking-v3 --keep-last 0 --once",
     ]));
 }
 

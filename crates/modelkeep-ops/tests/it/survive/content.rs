@@ -39,6 +39,43 @@ async fn a_file_that_changes_while_it_is_pushed_is_a_conflict_and_not_a_mixture(
     settled(&ground.ctx()).await;
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_loses_another_name_while_it_is_pushed_did_not_change() {
+    use std::os::unix::fs::MetadataExt as _;
+    let ground = Ground::new().await;
+    push(&ground.ctx(), &ground.ana.directory("run", &FILES), "other").await.unwrap();
+    for (number, size) in [(1, 10), (2, 3 << 20)] {
+        // As a training's callback holds a checkpoint that the Trainer then rotates away.
+        let name = format!("checkpoint-{number}");
+        let dir = ground.ana.directory(&name, &[("notes.txt", b"one"), ("big.bin", &vec![b'x'; size])]);
+        let held = ground.ana.directory(&format!("held/{name}"), &[]);
+        fs::create_dir_all(&held).unwrap();
+        fs::read_dir(&dir).unwrap().map(|file| file.unwrap()).for_each(|file| {
+            fs::hard_link(file.path(), held.join(file.file_name())).unwrap();
+        });
+        let expected = files(&dir);
+        let (big, spare) = (held.join("big.bin"), held.with_extension("spare"));
+        let rotate = move || {
+            let changed = || fs::metadata(&big).map(|found| (found.ctime(), found.ctime_nsec())).unwrap();
+            let before = changed();
+            fs::remove_dir_all(&dir).unwrap();
+            // The clock of the file system ticks slowly.
+            while changed() == before {
+                fs::hard_link(&big, &spare).unwrap();
+                fs::remove_file(&spare).unwrap();
+            }
+        };
+        let hook = Once::before(|call| call.method.starts_with("write"), rotate);
+        push(&ground.hooked(hook.clone()), &held, "m-v1").await.unwrap();
+        assert!(hook.done());
+        let to = ground.ana.home.path().join("back");
+        pull(&ground.ctx(), "m-v1", &to).await.unwrap();
+        assert_eq!(files(&to), expected);
+    }
+    settled(&ground.ctx()).await;
+}
+
 #[tokio::test]
 async fn a_file_that_goes_away_while_it_is_pushed_is_named() {
     let ground = Ground::new().await;
@@ -225,6 +262,31 @@ async fn a_full_or_read_only_disk_under_the_remote_takes_nothing_half() {
     assert_eq!(heard.all(), "");
     assert_eq!(snapshot(&ground.root), before);
     disk.remount("rw");
+}
+
+#[tokio::test]
+async fn a_pull_into_the_folder_one_stands_in_leaves_the_whole_revision() {
+    let ground = Ground::new().await;
+    let dir = ground.ana.directory("run", &[("same.txt", b"same"), ("notes.txt", b"first"), ("old/gone.txt", b"gone")]);
+    push(&ground.ctx(), &dir, "m-v1").await.unwrap();
+    let to = ground.ana.home.path().join("here");
+    pull(&ground.ctx(), "m-v1", &to).await.unwrap();
+    fs::write(dir.join("notes.txt"), "second").unwrap();
+    fs::write(dir.join("new.txt"), "new").unwrap();
+    fs::remove_dir_all(dir.join("old")).unwrap();
+    push(&ground.ctx(), &dir, "m-v1").await.unwrap();
+    let mut ctx = ground.ctx();
+    ctx.env.cwd = to.canonicalize().unwrap();
+    pull(&ctx, "m-v1", &to).await.unwrap();
+    assert_eq!(files(&to), files(&dir));
+    assert!(!to.join("old").exists());
+    // A folder in the place of a file of the revision before.
+    fs::remove_file(dir.join("new.txt")).unwrap();
+    fs::create_dir(dir.join("new.txt")).unwrap();
+    fs::write(dir.join("new.txt/inside"), "new").unwrap();
+    push(&ground.ctx(), &dir, "m-v1").await.unwrap();
+    pull(&ctx, "m-v1", &to).await.unwrap();
+    assert_eq!(files(&to), files(&dir));
 }
 
 #[tokio::test]
