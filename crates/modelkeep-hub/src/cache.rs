@@ -64,10 +64,23 @@ pub struct CacheFile {
 
 /// A lock in `.locks/`; ends when it is dropped.
 #[derive(Debug)]
-pub struct Held(#[expect(dead_code, reason = "closing the file ends the lock")] Option<File>);
+pub struct Held(Option<File>);
 
-/// Makes names that nobody else uses.
-static SHOWN: AtomicU64 = AtomicU64::new(0);
+impl Held {
+    /// Whether it keeps others out: not on a file system that knows no locks.
+    pub fn is_locked(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// Begins the name of a folder in which a pull gathers content, in the repository's.
+pub(crate) const GATHERING: &str = ".modelkeep-pull-";
+
+/// A part of a name that nobody else uses: neither another process nor somebody else in this one.
+fn nobody_elses() -> String {
+    static NTH: AtomicU64 = AtomicU64::new(0);
+    format!("{}-{}", std::process::id(), NTH.fetch_add(1, Ordering::Relaxed))
+}
 
 /// So often is a lock asked for that somebody else has.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -117,6 +130,16 @@ impl RepoDir {
     /// Where content is while it comes; older clients of Hugging Face go on from what is there, as we do.
     pub fn incomplete(&self, blob: &BlobId) -> PathBuf {
         self.root.join("blobs").join(format!("{blob}.incomplete"))
+    }
+
+    /// The same for one writer alone; who is stopped leaves it behind as an unfinished download.
+    pub(crate) fn own_incomplete(&self, blob: &BlobId) -> PathBuf {
+        self.root.join("blobs").join(format!("{blob}.{}.incomplete", nobody_elses()))
+    }
+
+    /// Where a pull gathers content of a version before it gets its name here; who is stopped leaves it behind.
+    pub fn gathering(&self, version: &str) -> PathBuf {
+        self.root.join(format!("{GATHERING}{version}"))
     }
 
     /// The commit that a revision was when it was last asked for; a commit is itself.
@@ -204,6 +227,10 @@ impl RepoDir {
         if self.has(commit, file) {
             return Ok(());
         }
+        if !self.has_blob(file) {
+            let what = format!("{}: its content is not in the cache any more", file.path);
+            return Err(Error::local(what).hint("run it again: something took it away meanwhile"));
+        }
         let snapshot = self.snapshot(commit);
         let place = snapshot.join(file.path.as_str());
         make(place.parent().unwrap_or(&snapshot))?;
@@ -223,8 +250,7 @@ impl RepoDir {
         }
         // Something else has the name, or content has to be copied: then it takes the name when it is whole. Until then it
         // counts as an unfinished download, which is cleared when we are stopped here.
-        let (process, nth) = (std::process::id(), SHOWN.fetch_add(1, Ordering::Relaxed));
-        let new = self.root.join("blobs").join(format!("{}.{process}-{nth}.incomplete", file.blob));
+        let new = self.own_incomplete(&file.blob);
         let _ = fs::remove_file(&new);
         let shown = stand(&new).or_else(|_| copy_new(&blob, &new)).and_then(|()| fs::rename(&new, &place));
         match shown {
@@ -340,9 +366,11 @@ impl RepoDir {
     /// `refs/` would make the whole repository unreadable for others.
     fn write(&self, file: &Path, bytes: &[u8]) -> Result<()> {
         make(file.parent().unwrap_or(&self.root))?;
-        let part = self.root.join(format!(".modelkeep-{}", std::process::id()));
-        let written =
-            File::create(&part).and_then(|mut open| open.write_all(bytes)).and_then(|()| fs::rename(&part, file));
+        let part = self.root.join(format!(".modelkeep-{}", nobody_elses()));
+        // Of a process that had our number, and was stopped here.
+        let _ = fs::remove_file(&part);
+        let new = File::options().write(true).create_new(true).open(&part);
+        let written = new.and_then(|mut open| open.write_all(bytes)).and_then(|()| fs::rename(&part, file));
         written.map_err(|error| failed("writing", file, error))
     }
 }
@@ -434,6 +462,28 @@ mod tests {
                 (b"abc".into(), b"abc".into())
             );
         }
+    }
+
+    #[test]
+    fn many_may_write_small_files_at_once() {
+        let hub = tempfile::tempdir().unwrap();
+        let (dir, _, file) = repo(hub.path(), true);
+        let commits: Vec<Commit> = (0..4).map(|nth| nth.to_string().repeat(40).parse().unwrap()).collect();
+        std::thread::scope(|scope| {
+            for commit in &commits {
+                let dir = &dir;
+                scope.spawn(move || {
+                    for round in 0..200 {
+                        dir.name(&format!("{commit}-{round}"), commit).unwrap();
+                        assert_eq!(dir.commit_of(&format!("{commit}-{round}")).as_ref(), Some(commit));
+                    }
+                });
+            }
+        });
+        // What is not there is not shown either: a link to nowhere would be a damaged version.
+        fs::remove_file(dir.blob(&file.blob)).unwrap();
+        assert!(dir.show(&commits[0], &file).is_err());
+        assert!(!dir.snapshot(&commits[0]).exists());
     }
 
     #[test]
