@@ -189,11 +189,9 @@ fn links(metadata: &fs::Metadata) -> u64 {
 fn linked_blobs(snapshot: &Path, root: &Path, named: &mut BTreeSet<String>) -> io::Result<()> {
     // Where it stood, which is as deep as where it stands now.
     for (path, link) in links_below(snapshot)? {
-        let target = shared::lexical(&path.with_file_name("").join(link));
-        let below = target.strip_prefix(root.join("blobs"));
-        if let Some(name) = below.ok().and_then(Path::to_str).filter(|name| !name.is_empty() && !name.contains('/')) {
-            named.insert(name.to_owned());
-        }
+        let below = shared::inside(&root.join("blobs"), &path, &link);
+        let name = below.as_deref().and_then(Path::to_str).filter(|name| !name.is_empty() && !name.contains('/'));
+        named.extend(name.map(str::to_owned));
     }
     Ok(())
 }

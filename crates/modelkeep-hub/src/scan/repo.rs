@@ -277,12 +277,14 @@ impl Reader<'_> {
         if through.is_some_and(|stat| stat.kind == Kind::Folder) {
             return;
         }
-        let stands = Path::new("snapshots").join(&self.revision.commit).join(&path);
-        let target = lexical(&self.path.join(stands).with_file_name("").join(says));
-        let number = match target.strip_prefix(self.path.join("blobs")) {
-            Ok(name) if name.components().count() == 1 => Found::named(in_blobs, list, &name.to_string_lossy()),
-            _ => through
-                .map(|stat| self.found.other(Blob { frees: 0, ..blob_of(Place::Elsewhere(target), &stat, &stat) })),
+        let stands = self.path.join("snapshots").join(&self.revision.commit).join(&path);
+        let number = match shared::inside(&self.path.join("blobs"), &stands, says) {
+            Some(name) if name.components().count() == 1 => Found::named(in_blobs, list, &name.to_string_lossy()),
+            _ => {
+                let target = lexical(&stands.with_file_name("").join(says));
+                let elsewhere = |stat| Blob { frees: 0, ..blob_of(Place::Elsewhere(target), &stat, &stat) };
+                through.map(|stat| self.found.other(elsewhere(stat)))
+            }
         };
         self.file(path, number);
     }

@@ -141,3 +141,57 @@ fn an_overflow_is_a_link_that_is_made_once() {
     let cache = hub.whole();
     assert_eq!((cache.size(), cache.takes()), (4, 0));
 }
+
+/// A repository whose file is a payload that repositories share, listed as theirs list it; the payload.
+fn xet(hub: &Hub, link: &Path) -> PathBuf {
+    let (hash, etag) = ("ab".repeat(32), "cd".repeat(32));
+    hub.revision("models--a--b", "c", &[("w", &etag)], &["main"]);
+    let payload = hub.path().join("blobs/ab").join(&hash);
+    fs::create_dir_all(payload.parent().unwrap()).unwrap();
+    fs::write(hub.path().join("blobs/.huggingface-shared-blobs"), "1\n").unwrap();
+    fs::write(&payload, "shared payload").unwrap();
+    fs::write(payload.with_extension("refs"), format!("models--a--b/blobs/{etag}\n")).unwrap();
+    let blob = hub.path().join("models--a--b/blobs").join(&etag);
+    fs::remove_file(&blob).unwrap();
+    symlink(link.join("ab").join(&hash), blob).unwrap();
+    payload
+}
+
+#[test]
+fn a_cache_has_many_paths_and_one_content() {
+    let hub = Hub::new();
+    let other = tempfile::tempdir().unwrap();
+    let home = other.path().join("home");
+    symlink(hub.path(), &home).unwrap();
+    for link in ["../../blobs", home.join("blobs").to_str().unwrap()] {
+        let payload = xet(&hub, Path::new(link));
+        // As `HF_HUB_CACHE` may say it.
+        fs::create_dir_all(hub.path().join("x")).unwrap();
+        for path in [hub.path().to_owned(), hub.path().join("x/.."), home.clone()] {
+            let cache = scan(&path).unwrap();
+            assert!(!cache.shared[0].unreferenced, "{link} from {}", path.display());
+            assert_eq!(cache.repos[0].blobs[0].payload.as_ref(), Some(&cache.shared[0].path));
+            assert_eq!(shared::sweep(&path, &cache.shared[0].path).unwrap(), 0);
+        }
+        assert!(payload.exists());
+        fs::remove_dir_all(hub.path().join("models--a--b")).unwrap();
+    }
+}
+
+#[test]
+fn a_link_by_another_path_still_leads_to_its_blob() {
+    let hub = Hub::new();
+    let other = tempfile::tempdir().unwrap();
+    let home = other.path().join("home");
+    symlink(hub.path(), &home).unwrap();
+    hub.revision("models--a--b", "c", &[("w", "1234")], &["main"]);
+    let link = hub.path().join("models--a--b/snapshots/c/w");
+    fs::remove_file(&link).unwrap();
+    symlink(home.join("models--a--b/blobs/1234"), &link).unwrap();
+    let cache = hub.whole();
+    assert_eq!((cache.size(), cache.loose_size()), (4, 0));
+    assert_eq!(evict::drop_loose(hub.path(), "models--a--b", &["1234".to_owned()]).unwrap(), 0);
+    // It goes with its revision, by whichever path the cache is called.
+    let removed = evict::remove(&home, "models--a--b", &["c"]).unwrap().unwrap();
+    assert_eq!((removed.bytes, removed.whole), (4, true));
+}
