@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::blob::{BlobId, GitSha1};
 use crate::evict;
+use crate::in_use::BRINGING;
 use crate::repo::{Commit, RepoId, RepoKind};
 use crate::wire::{EntryKind, Lfs, TreeEntry};
 
@@ -178,33 +179,37 @@ impl RepoDir {
     }
 
     /// Waits for the lock that every program takes before it writes this content.
-    pub async fn lock(&self, blob: &BlobId, mut waiting: impl FnMut() -> Result<()>) -> Result<Held> {
+    pub async fn lock(&self, blob: &BlobId, waiting: impl FnMut() -> Result<()>) -> Result<Held> {
+        self.hold_lock(&blob.to_string(), File::try_lock, waiting).await
+    }
+
+    /// Says that a version is being brought, to whoever would evict the repository meanwhile: between two files nobody
+    /// holds the lock of a blob. Any number may say so at once; waits while somebody is evicting.
+    pub async fn hold(&self, waiting: impl FnMut() -> Result<()>) -> Result<Held> {
+        self.hold_lock(BRINGING, File::try_lock_shared, waiting).await
+    }
+
+    async fn hold_lock(
+        &self,
+        name: &str,
+        take: fn(&File) -> Result<(), TryLockError>,
+        mut waiting: impl FnMut() -> Result<()>,
+    ) -> Result<Held> {
         make(&self.locks)?;
-        let path = self.locks.join(format!("{blob}.lock"));
-        let file = File::options().create(true).append(true).open(&path);
+        let path = self.locks.join(format!("{name}.lock"));
+        let file = File::options().read(true).create(true).append(true).open(&path);
         let file = file.map_err(|error| failed("opening", &path, error))?;
         loop {
-            match file.try_lock() {
+            match take(&file) {
                 Ok(()) => return Ok(Held(Some(file))),
                 Err(TryLockError::WouldBlock) => {
                     waiting()?;
                     tokio::time::sleep(AGAIN).await;
                 }
-                // A file system that knows no locks.
+                // A file system that knows no locks; theirs go without as well.
                 Err(TryLockError::Error(_)) => return Ok(Held(None)),
             }
         }
-    }
-
-    /// Says that a version is being brought, to whoever would evict the repository meanwhile: between two files nobody
-    /// holds the lock of a blob. Any number may say so at once.
-    pub fn hold(&self) -> Result<Held> {
-        make(&self.locks)?;
-        let path = self.locks.join("modelkeep.lock");
-        let file = File::options().read(true).create(true).append(true).open(&path);
-        let file = file.map_err(|error| failed("opening", &path, error))?;
-        // Held by others alone for the moment that they look; where there are no locks, theirs go without as well.
-        Ok(Held(file.lock_shared().is_ok().then_some(file)))
     }
 
     /// Makes the folder that content comes into. Without `snapshots/` theirs take it for damaged.

@@ -2,10 +2,10 @@
 //! belong into the cache is set aside, beside it.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::evict::drop_repo;
+use crate::evict::{drop_repo, gone};
 use crate::in_use;
 use crate::scan::{Broken, Cache, Foreign, Repo};
 
@@ -149,7 +149,8 @@ pub fn apply(hub: &Path, mend: &Mend) -> io::Result<()> {
             gone(fs::rename(hub.join(path), target))
         }
         Mend::DropRepo { folder, .. } => {
-            if in_use::is_locked(hub, folder) || hub.join(folder).join("snapshots").is_dir() {
+            let Some(_alone) = in_use::alone(hub, folder)? else { return Ok(()) };
+            if hub.join(folder).join("snapshots").is_dir() {
                 return Ok(());
             }
             drop_repo(hub, folder)
@@ -158,13 +159,6 @@ pub fn apply(hub: &Path, mend: &Mend) -> io::Result<()> {
             let link = hub.join(folder);
             if link.exists() { Ok(()) } else { gone(fs::remove_file(link)) }
         }
-    }
-}
-
-fn gone(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other,
     }
 }
 

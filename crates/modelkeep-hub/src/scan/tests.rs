@@ -3,7 +3,10 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use modelkeep_core::Error;
+
 use super::*;
+use crate::cache::RepoDir;
 use crate::{evict, in_use, mend};
 
 struct Hub(tempfile::TempDir);
@@ -111,6 +114,22 @@ fn who_downloads_is_left_alone() {
     assert!(evict::remove(hub.path(), "models--a--b", &["one"]).unwrap().is_some());
 }
 
+#[tokio::test]
+async fn who_evicts_is_alone() {
+    let hub = shared();
+    let dir = RepoDir::of_model(hub.path(), &"a/b".parse().unwrap(), true);
+    let orphan = hub.path().join("models--a--b/blobs/orphan");
+    fs::write(&orphan, "about to be linked").unwrap();
+    let sweep = || evict::sweep_loose(hub.path(), "models--a--b", &["orphan".to_owned()]).unwrap();
+    let held = dir.hold(|| Ok(())).await.unwrap();
+    assert_eq!((sweep(), evict::finish(hub.path(), "models--a--b").unwrap()), (0, None));
+    drop(held);
+    let alone = in_use::alone(hub.path(), "models--a--b").unwrap().unwrap();
+    assert!(dir.hold(|| Err(Error::local("somebody is evicting"))).await.is_err());
+    drop(alone);
+    assert_eq!(sweep(), 18);
+}
+
 #[test]
 fn a_repository_elsewhere_is_counted_and_not_touched() {
     let hub = shared();
@@ -190,8 +209,21 @@ fn a_link_by_another_path_still_leads_to_its_blob() {
     symlink(home.join("models--a--b/blobs/1234"), &link).unwrap();
     let cache = hub.whole();
     assert_eq!((cache.size(), cache.loose_size()), (4, 0));
-    assert_eq!(evict::drop_loose(hub.path(), "models--a--b", &["1234".to_owned()]).unwrap(), 0);
+    assert_eq!(evict::sweep_loose(hub.path(), "models--a--b", &["1234".to_owned()]).unwrap(), 0);
     // It goes with its revision, by whichever path the cache is called.
     let removed = evict::remove(&home, "models--a--b", &["c"]).unwrap().unwrap();
     assert_eq!((removed.bytes, removed.whole), (4, true));
+}
+
+#[test]
+fn what_a_stopped_pull_gathered_is_loose() {
+    let hub = shared();
+    let part = RepoDir::of_model(hub.path(), &"a/b".parse().unwrap(), true).gathering("0123");
+    fs::create_dir_all(part.join("sub")).unwrap();
+    fs::write(part.join("sub/w.modelkeep-part"), "half of it").unwrap();
+    let cache = hub.whole();
+    assert_eq!((cache.size(), cache.loose_size(), cache.takes()), (18, 10, 28));
+    let name = cache.repos[0].gathered[0].name.clone();
+    assert_eq!(evict::sweep_loose(hub.path(), "models--a--b", &[name]).unwrap(), 10);
+    assert_eq!((hub.whole().takes(), part.exists()), (18, false));
 }

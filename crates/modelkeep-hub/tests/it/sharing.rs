@@ -61,7 +61,7 @@ async fn a_repository_that_is_being_brought_is_not_evicted() {
     desk.bring(&hub, MODEL).await.unwrap();
     desk.dir().show(&commit, &file).unwrap();
     // Two at once, neither of which has a blob's lock just now.
-    let (one, other) = (desk.dir().hold().unwrap(), desk.dir().hold().unwrap());
+    let (one, other) = (desk.dir().hold(|| Ok(())).await.unwrap(), desk.dir().hold(|| Ok(())).await.unwrap());
     let cache = desk.root.join("cache");
     let evict = || evict::remove(&cache, "models--acme--tiny", &[commit.as_str()]).unwrap();
     assert_eq!(evict(), None);

@@ -41,6 +41,9 @@ async fn take(ctx: &Context, observed: &Observed, item: usize, everything: bool)
     let used = || Ok(Err("it is in use since a moment ago".to_owned()));
     match observed.things[item].clone() {
         Thing::Revision { folder, commit } => {
+            if observed.is_open(&folder, &commit) {
+                return used();
+            }
             let removed = blocking(move || {
                 hub::remove(&root, &folder, &[&commit]).map_err(cannot("removing from", &root.join(&folder)))
             });
@@ -51,7 +54,7 @@ async fn take(ctx: &Context, observed: &Observed, item: usize, everything: bool)
         }
         Thing::Loose { folder, blobs } => {
             let bytes = blocking(move || {
-                hub::drop_loose(&root, &folder, &blobs).map_err(cannot("removing from", &root.join(&folder)))
+                hub::sweep_loose(&root, &folder, &blobs).map_err(cannot("removing from", &root.join(&folder)))
             });
             Ok(Ok(bytes.await?))
         }
@@ -96,11 +99,10 @@ pub(crate) fn finish(ctx: &Context, observed: &Observed) -> Result<u64> {
         let finished = hub::finish(root, &repo.folder).map_err(cannot("removing from", &root.join(&repo.folder)))?;
         freed += finished.map_or(0, |removed| removed.bytes);
     }
-    for path in hub::left_behind(root) {
+    for path in hub::left_behind(root).into_iter().chain(pulled::left_behind(ctx)) {
         freed += crate::walk::size(&path).bytes;
         gone(fs::remove_dir_all(&path)).map_err(cannot("removing", &path))?;
     }
-    pulled::finish(ctx)?;
     Ok(freed)
 }
 

@@ -123,14 +123,10 @@ pub(super) fn remove(ctx: &Context, pulled: &Pulled) -> Result<bool> {
     Ok(true)
 }
 
-/// Finishes what a run that was killed had begun.
-pub(super) fn finish(ctx: &Context) -> Result<()> {
-    let Some(workspace) = &ctx.workspace else { return Ok(()) };
-    let folders = fs::read_dir(workspace.root.join("models")).into_iter().flatten().flatten().map(|entry| entry.path());
-    for entry in folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten()) {
-        if entry.file_name().to_string_lossy().starts_with(GOING) {
-            fs::remove_dir_all(entry.path()).map_err(cannot("removing", &entry.path()))?;
-        }
-    }
-    Ok(())
+/// Folders that were on their way out when a run was killed.
+pub(super) fn left_behind(ctx: &Context) -> Vec<PathBuf> {
+    let models = ctx.workspace.as_ref().map(|workspace| workspace.root.join("models"));
+    let folders = models.and_then(|models| fs::read_dir(models).ok()).into_iter().flatten().flatten();
+    let entries = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(GOING)).map(|entry| entry.path()).collect()
 }

@@ -11,7 +11,7 @@ use modelkeep_core::evict::{self, Again, Back, Chosen, Item, Keep, Plan, Rate, S
 use modelkeep_hub::client::Hub;
 use modelkeep_hub::in_use;
 use modelkeep_hub::repo::RepoKind;
-use modelkeep_hub::scan::{Cache, Loose, Repo, Revision};
+use modelkeep_hub::scan::{Cache, CachedFile, Loose, Repo, Revision};
 use modelkeep_remote::folder::failed;
 
 use super::places::{self, Cleaner, Name, Place};
@@ -98,6 +98,14 @@ impl Observed {
         let Thing::Revision { folder, commit } = &self.things[item] else { return None };
         let repo = self.hf.repos.iter().find(|repo| repo.folder == *folder)?;
         Some((repo.id.clone(), commit.clone()))
+    }
+
+    /// Whether a process has a file of this revision open by now.
+    pub fn is_open(&self, folder: &str, commit: &str) -> bool {
+        let repo = self.hf.repos.iter().find(|repo| repo.folder == folder);
+        let revision = repo.and_then(|repo| repo.revisions.iter().find(|revision| revision.commit == commit));
+        let (Some(repo), Some(revision), Ok(real)) = (repo, revision, self.hf.hub.canonicalize()) else { return false };
+        open_file(&real.join(folder), repo, revision, &in_use::open_below(&real)).is_some()
     }
 
     /// Whether an item is of this cache.
@@ -243,7 +251,8 @@ async fn observe_hf(ctx: &Context, scope: Scope<'_>, known: &Known, observed: &m
         let paths = payloads.iter().map(|payload| payload.path.clone()).collect();
         observed.add(Thing::Payloads(paths), bytes, junk("shared files that no repository links to".to_owned()));
     }
-    let begun = modelkeep_hub::evict::left_behind(&hf.hub);
+    let mut begun = modelkeep_hub::evict::left_behind(&hf.hub);
+    begun.extend(pulled::left_behind(ctx));
     let begun_here = hf.repos.iter().any(|repo| !repo.going.is_empty());
     if begun_here || !begun.is_empty() {
         let bytes = begun.iter().map(|path| walk::size(path).bytes).sum();
@@ -279,13 +288,7 @@ fn keep(
     if locked {
         return Some(Keep::InUse("something is downloading to this repository".to_owned()));
     }
-    let is_open = |file: &modelkeep_hub::scan::CachedFile| {
-        let blob = &repo.blobs[file.blob];
-        open.contains(&blob.path(&root)) || blob.payload.as_ref().is_some_and(|payload| open.contains(payload))
-    };
-    if !open.is_empty()
-        && let Some(file) = revision.files.iter().find(|file| is_open(file))
-    {
+    if let Some(file) = open_file(&root, repo, revision, open) {
         return Some(Keep::InUse(format!("a process has {} open", file.path)));
     }
     if let Some(broken) = repo.broken.first() {
@@ -295,6 +298,16 @@ fn keep(
         return Some(Keep::Elsewhere);
     }
     known.keep(repo, revision)
+}
+
+/// A file of a revision that a process has open.
+fn open_file<'a>(root: &Path, repo: &Repo, revision: &'a Revision, open: &HashSet<PathBuf>) -> Option<&'a CachedFile> {
+    let is_open = |file: &&CachedFile| {
+        let blob = &repo.blobs[file.blob];
+        let real = blob.payload.as_ref().and_then(|payload| payload.canonicalize().ok());
+        open.contains(&blob.path(root)) || real.is_some_and(|payload| open.contains(&payload))
+    };
+    if open.is_empty() { None } else { revision.files.iter().find(is_open) }
 }
 
 /// Files that nothing leads to, of one repository.
@@ -309,6 +322,7 @@ fn loose(ctx: &Context, hub: &Path, repo: &Repo, open: &HashSet<PathBuf>, locked
     for (one, many, found) in [
         ("unfinished download", "unfinished downloads", &repo.incomplete),
         ("file that no revision links to", "files that no revision links to", &repo.orphans),
+        ("unfinished pull", "unfinished pulls", &repo.gathered),
     ] {
         let found: Vec<&Loose> = found.iter().filter(old).collect();
         let kind = if found.len() == 1 { one } else { many };

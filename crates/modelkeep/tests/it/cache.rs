@@ -140,6 +140,28 @@ fn what_is_pinned_labelled_or_deployed_stays_whatever_it_costs() {
 }
 
 #[test]
+fn what_stopped_runs_left_is_counted_and_goes() {
+    let sealed = Sealed::with_models();
+    let report = sealed.json("pull banking-v1 --into hf-cache").1;
+    let (revision, weights) = (report["revision"].as_str().unwrap(), "adapter_model.safetensors");
+    let repo = cache(&sealed).join("models--banking--banking-v1");
+    fs::remove_dir_all(repo.join("snapshots")).unwrap();
+    fs::remove_dir_all(repo.join("blobs")).unwrap();
+    // A pull that was killed when it had all but little: the rest fits, though not all of it twice.
+    let part = repo.join(format!(".modelkeep-pull-{}", &revision[..12]));
+    fs::create_dir_all(&part).unwrap();
+    fs::copy(sealed.work().join("outputs/banking-v1").join(weights), part.join(weights)).unwrap();
+    sealed.ok(&format!("config set budget.models {}", report["size_bytes"].as_u64().unwrap() + 10));
+    sealed.ok("pull banking-v1 --into hf-cache");
+    assert!(!part.exists());
+    // An eviction of pulled folders that was.
+    sealed.write("models/banking-v1/.modelkeep-going-latest/model.safetensors", &[0; 1000]);
+    let report = sealed.json("cache repair --yes").1;
+    assert_eq!(report["freed_bytes"], 1000, "{report}");
+    assert!(!sealed.work().join("models/banking-v1/.modelkeep-going-latest").exists());
+}
+
+#[test]
 fn pulled_folders_go_when_they_are_asked_for_and_unchanged() {
     let sealed = Sealed::with_models();
     for model in ["llama2-7b", "banking-v1"] {
