@@ -216,6 +216,23 @@ fn a_link_by_another_path_still_leads_to_its_blob() {
 }
 
 #[test]
+fn what_repositories_lead_into_is_not_set_aside() {
+    let hub = Hub::new();
+    let payload = xet(&hub, Path::new("../../blobs"));
+    // Of a version to come, and one that an own program made.
+    fs::write(hub.path().join("blobs/.huggingface-shared-blobs"), "2\n").unwrap();
+    for (folder, file) in [("pool", "1234"), ("notes", "mine")] {
+        fs::create_dir_all(hub.path().join(folder)).unwrap();
+        fs::write(hub.path().join(folder).join(file), file).unwrap();
+    }
+    symlink("../../../pool/1234", hub.path().join("models--a--b/snapshots/c/pooled")).unwrap();
+    let (mends, left) = mend::plan(&hub.scan());
+    assert!(mends.iter().all(|mend| matches!(mend, mend::Mend::SetAside { path, .. } if path == Path::new("notes"))));
+    assert_eq!((mends.len(), left.len()), (1, 2), "{left:?}");
+    assert!(payload.exists());
+}
+
+#[test]
 fn what_a_stopped_pull_gathered_is_loose() {
     let hub = shared();
     let part = RepoDir::of_model(hub.path(), &"a/b".parse().unwrap(), true).gathering("0123");
