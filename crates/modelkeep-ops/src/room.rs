@@ -60,7 +60,7 @@ pub async fn make(ctx: &Context, wanted: &Wanted<'_>, dry_run: bool) -> Result<V
         if let Some(step) = overflow(ctx, wanted, &into, dry_run)? {
             return Ok(vec![step]);
         }
-        return Err(refuse(ctx, wanted, &tight, &keep, &plan).await);
+        return Err(Box::pin(refuse(ctx, wanted, &tight, &keep, &plan)).await);
     }
     let may = match ctx.settings.evict {
         Evict::Auto => true,

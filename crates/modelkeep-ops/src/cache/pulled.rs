@@ -42,7 +42,6 @@ pub(super) fn observe(ctx: &Context, known: &Known, observed: &mut Observed) -> 
         let content = content(&local, &path)?;
         let digests: BTreeSet<Sha256> = content.files.iter().map(|(digest, _)| *digest).collect();
         let everything_there = content.strange.is_none() && digests.iter().all(|digest| known.has(digest));
-        let again = if everything_there && !digests.is_empty() { Again::Remote } else { Again::Nowhere };
         let open = in_use::open_below(&path).into_iter().next();
         let keep = open
             .map(|open| Keep::InUse(format!("a process has {} open", open.file_name().unwrap_or_default().display())))
@@ -54,10 +53,15 @@ pub(super) fn observe(ctx: &Context, known: &Known, observed: &mut Observed) -> 
             parts: Vec::new(),
             back: Back { files: content.files.len() as u64, bytes },
             last_used: content.last_used,
-            again,
+            again: Again::Nowhere,
             keep,
         };
-        observed.add(Thing::Pulled(Pulled { path }), bytes, item);
+        let thing = Thing::Pulled(Pulled { path });
+        if everything_there && !digests.is_empty() {
+            observed.add_stored(digests, thing, bytes, item);
+        } else {
+            observed.add(thing, bytes, item);
+        }
     }
     Ok(())
 }

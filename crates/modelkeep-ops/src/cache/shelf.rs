@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::{StreamExt as _, stream};
 use modelkeep_core::Result;
 use modelkeep_core::budget::Need;
+use modelkeep_core::digest::Sha256;
 use modelkeep_core::evict::{self, Again, Back, Chosen, Item, Keep, Plan, Rate, Shelf};
 use modelkeep_hub::client::Hub;
 use modelkeep_hub::in_use;
@@ -50,6 +51,20 @@ pub(crate) struct Observed {
     pub hf: Cache,
     /// Revisions that only the Hub could vouch for, by item: repository and revision by their places in `hf`.
     asks: HashMap<usize, (usize, usize)>,
+    /// What the remote has by the log, by item, and was not looked at there yet: its content.
+    stored: HashMap<usize, Stored>,
+    /// In a box, for whatever makes room holds it while it waits.
+    known: Box<Known>,
+}
+
+/// What the remote has by the log.
+#[derive(Debug)]
+struct Stored {
+    content: BTreeSet<Sha256>,
+    /// What is known of it when the remote does not have it after all.
+    otherwise: Again,
+    /// Whom to ask then: as in [`Observed::asks`].
+    at_hub: Option<(usize, usize)>,
 }
 
 /// What is to be looked at.
@@ -66,7 +81,7 @@ pub(crate) struct Scope<'a> {
 /// A file that nothing leads to is let be for so long: it may be about to be linked.
 const YOUNG: i64 = 3600;
 
-/// Looks at the caches. The Hub is not asked yet.
+/// Looks at the caches. The Hub is not asked yet, and nobody has looked whether the remote still has what its log says.
 pub(crate) async fn observe(ctx: &Context, scope: Scope<'_>) -> Result<Observed> {
     let known = Known::read(ctx).await?;
     let mut observed = Observed { hf: scan_hf(ctx).await?, ..Observed::default() };
@@ -82,6 +97,7 @@ pub(crate) async fn observe(ctx: &Context, scope: Scope<'_>) -> Result<Observed>
             Name::Xet | Name::Datasets | Name::Pip | Name::Uv | Name::Conda => whole(ctx, place, &mut observed),
         }
     }
+    observed.known = Box::new(known);
     Ok(observed)
 }
 
@@ -91,6 +107,13 @@ impl Observed {
         self.shelf.parts.push(bytes);
         let parts = vec![self.shelf.parts.len() - 1];
         self.push(thing, Item { parts, ..item });
+    }
+
+    /// One more whose content the remote has by the log.
+    pub fn add_stored(&mut self, content: BTreeSet<Sha256>, thing: Thing, bytes: u64, item: Item) {
+        let stored = Stored { content, otherwise: Again::Unknown, at_hub: None };
+        self.stored.insert(self.shelf.items.len(), stored);
+        self.add(thing, bytes, Item { again: Again::Remote, ..item });
     }
 
     /// Repository and commit of a revision in the HF cache.
@@ -123,8 +146,8 @@ impl Observed {
         self.things.push(thing);
     }
 
-    /// Plans, and asks the Hub about exactly those revisions that would go if it had them, until it has vouched for all
-    /// of the plan. What a stopped eviction had begun is finished whether it is needed or not.
+    /// Plans; looks at the remote and asks the Hub about exactly what would go if they had it, until they have vouched for
+    /// all of the plan. What a stopped eviction had begun is finished whether it is needed or not.
     pub async fn plan(&mut self, ctx: &Context, need: Need) -> Plan {
         let mut plan = self.plan_asking(ctx, need).await;
         let begun = self.things.iter().position(|thing| *thing == Thing::Begun);
@@ -146,19 +169,38 @@ impl Observed {
                 hopeful.items[*item].again = Again::Hub;
             }
             let plan = evict::plan(&hopeful, need, ctx.now(), rate);
-            let asked: Vec<usize> =
-                plan.chosen.iter().map(|one| one.item).filter(|item| self.asks.contains_key(item)).collect();
-            if asked.is_empty() {
+            let chosen = || plan.chosen.iter().map(|one| one.item);
+            let stored: Vec<usize> = chosen().filter(|item| self.stored.contains_key(item)).collect();
+            let asked: Vec<usize> = chosen().filter(|item| self.asks.contains_key(item)).collect();
+            if asked.is_empty() && stored.is_empty() {
                 return plan;
             }
+            self.look(ctx, stored).await;
             self.ask(ctx, asked).await;
         }
     }
 
-    /// Asks the Hub about these items, or all that it could vouch for.
+    /// Looks and asks about everything.
     pub async fn ask_all(&mut self, ctx: &Context) {
+        let all = self.stored.keys().copied().collect();
+        self.look(ctx, all).await;
         let all = self.asks.keys().copied().collect();
         self.ask(ctx, all).await;
+    }
+
+    /// Looks whether these items are on the remote as its log says. What is not, or cannot be looked at, is not proven by it.
+    async fn look(&mut self, ctx: &Context, items: Vec<usize>) {
+        for item in items {
+            let Some(stored) = self.stored.remove(&item) else { continue };
+            let stands = self.known.stands(ctx, &stored.content).await.unwrap_or_else(|error| {
+                ctx.warn(format!("the remote could not be asked what it holds: {}", error.full_message()));
+                false
+            });
+            if !stands {
+                self.shelf.items[item].again = stored.otherwise;
+                self.asks.extend(stored.at_hub.map(|places| (item, places)));
+            }
+        }
     }
 
     async fn ask(&mut self, ctx: &Context, items: Vec<usize>) {
@@ -220,11 +262,17 @@ async fn observe_hf(ctx: &Context, scope: Scope<'_>, known: &Known, observed: &m
                 });
             }
             let keep = keep(&real, repo, revision, &open, locked, scope, known);
-            let mut again = Again::Nowhere;
-            if known.holds(&root, repo, revision).await? {
+            let may_be_at_hub = may_be_at_hub(ctx, known, repo, revision);
+            let mut again = match (may_be_at_hub, scope.assume_hub) {
+                (true, true) => Again::AssumedHub,
+                (true, false) => Again::Unknown,
+                (false, _) => Again::Nowhere,
+            };
+            if let Some(content) = known.holds(&root, repo, revision).await? {
+                let at_hub = (again == Again::Unknown).then_some((repo_at, revision_at));
+                let otherwise = if may_be_at_hub { again } else { Again::Unknown };
+                observed.stored.insert(observed.shelf.items.len(), Stored { content, otherwise, at_hub });
                 again = Again::Remote;
-            } else if may_be_at_hub(ctx, known, repo, revision) {
-                again = if scope.assume_hub { Again::AssumedHub } else { Again::Unknown };
             }
             if revision.files.is_empty() && revision.refs.is_empty() {
                 again = Again::NotNeeded;

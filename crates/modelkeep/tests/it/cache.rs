@@ -140,6 +140,27 @@ fn what_is_pinned_labelled_or_deployed_stays_whatever_it_costs() {
 }
 
 #[test]
+fn what_somebody_deleted_on_the_store_stays_here() {
+    let sealed = Sealed::with_models();
+    for model in ["banking-v1", "llama2-7b"] {
+        sealed.ok(&format!("pull {model} --into hf-cache"));
+    }
+    // The log says still that it was pushed, and nobody removed it by a command.
+    fs::remove_dir_all(sealed.root.join("store/models/finetuned/banking-v1")).unwrap();
+    let again = |report: &Value, name: &str| {
+        let entries = report["entries"].as_array().unwrap();
+        let named = entries.iter().find(|entry| entry["name"].as_str().unwrap().contains(name));
+        named.map(|entry| entry["again"].clone())
+    };
+    let (_, report) = sealed.json("cache list");
+    assert_eq!(again(&report, "banking-v1"), Some(json!("unknown")), "{report}");
+    assert_eq!(again(&report, "llama2-7b"), Some(json!("remote")), "{report}");
+    let (_, report) = sealed.json("cache evict --to 0 --yes");
+    assert_eq!(report["steps"].as_array().unwrap().len(), 1, "{report}");
+    assert_eq!(repos(&sealed), ["models--banking--banking-v1"]);
+}
+
+#[test]
 fn what_stopped_runs_left_is_counted_and_goes() {
     let sealed = Sealed::with_models();
     let report = sealed.json("pull banking-v1 --into hf-cache").1;
