@@ -391,7 +391,7 @@ fn loose(ctx: &Context, hub: &Path, repo: &Repo, open: &HashSet<PathBuf>, locked
 
 /// A cache that is emptied as a whole, or that nobody empties.
 fn whole(ctx: &Context, place: Place, observed: &mut Observed) {
-    let sum = walk::size(&place.path);
+    let sum = place.size();
     if sum.files == 0 {
         return;
     }
@@ -399,9 +399,7 @@ fn whole(ctx: &Context, place: Place, observed: &mut Observed) {
         Cleaner::Program { program, .. } if places::program(&ctx.env, program).is_none() => {
             Some(Keep::NoProgram(program.to_owned()))
         }
-        Cleaner::Us => in_use::open_below(&place.path)
-            .into_iter()
-            .next()
+        Cleaner::Us => open_in(&place)
             .map(|path| Keep::InUse(format!("a process has {} open", path.file_name().unwrap_or_default().display()))),
         _ => None,
     };
@@ -418,6 +416,12 @@ fn whole(ctx: &Context, place: Place, observed: &mut Observed) {
         keep,
     };
     observed.add(Thing::Whole(place), sum.bytes, item);
+}
+
+/// A file of a cache that a process has open.
+pub(super) fn open_in(place: &Place) -> Option<PathBuf> {
+    let own: Vec<PathBuf> = place.own().iter().filter_map(|path| path.canonicalize().ok()).collect();
+    in_use::open_below(&place.path).into_iter().find(|open| own.iter().any(|path| open.starts_with(path)))
 }
 
 /// An error about a path of a cache.

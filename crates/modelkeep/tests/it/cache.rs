@@ -251,6 +251,26 @@ fn other_programs_clean_their_own_caches() {
 }
 
 #[test]
+fn of_a_folder_that_others_use_only_what_xet_made_goes() {
+    let sealed = Sealed::new();
+    let scratch = sealed.root.join("scratch");
+    sealed.set("HF_XET_CACHE", Some(scratch.to_str().unwrap()));
+    let endpoint = "https___cas_serv-tGqkUaZf_CBPHQ6h";
+    let theirs = [format!("{endpoint}/chunk-cache/ab/chunk"), "logs/xet_20260910.log".to_owned()];
+    let others = ["thesis/chapter.tex", "logs/training.log", "staging/data.csv", "notes.md"];
+    for file in theirs.iter().map(String::as_str).chain(others) {
+        fs::create_dir_all(scratch.join(file).parent().unwrap()).unwrap();
+        fs::write(scratch.join(file), [0; 1000]).unwrap();
+    }
+    let (_, status) = sealed.json("cache status");
+    let xet = status["caches"].as_array().unwrap().iter().find(|cache| cache["name"] == "xet").unwrap();
+    assert_eq!(xet["size_bytes"], 2000, "{status}");
+    sealed.ok("cache evict --to 0 --yes");
+    assert!(theirs.iter().all(|file| !scratch.join(file).exists()));
+    assert!(others.iter().all(|file| scratch.join(file).exists()));
+}
+
+#[test]
 fn checkpoints_go_by_the_digest_in_their_name() {
     let sealed = Sealed::new();
     let folder = sealed.root.join("home/.cache/torch/hub/checkpoints");
