@@ -20,6 +20,7 @@ use super::places::{self, Cleaner, Name, Place};
 use super::proof::{Known, ask_hub, may_be_at_hub};
 use super::{pulled, scan_hf, torch, used};
 use crate::context::Context;
+use crate::room::disk_of;
 use crate::{hub, walk};
 
 /// What an item of the shelf is, to whoever takes it away.
@@ -130,6 +131,22 @@ impl Observed {
         let revision = repo.and_then(|repo| repo.revisions.iter().find(|revision| revision.commit == commit));
         let (Some(repo), Some(revision), Ok(real)) = (repo, revision, self.hf.hub.canonicalize()) else { return false };
         open_file(&real.join(folder), repo, revision, &in_use::open_below(&real)).is_some()
+    }
+
+    /// What lies on another disk than this one stays; without one, nothing is said of disks.
+    pub fn only_on(&mut self, disk: Option<u64>) {
+        let Some(disk) = disk else { return };
+        for (item, thing) in self.shelf.items.iter_mut().zip(&self.things) {
+            let path = match thing {
+                Thing::Revision { folder, .. } | Thing::Loose { folder, .. } => &self.hf.hub.join(folder),
+                Thing::Payloads(_) | Thing::Begun => &self.hf.hub,
+                Thing::Whole(Place { path, .. }) | Thing::Checkpoint(path) => path,
+                Thing::Pulled(pulled) => &pulled.path,
+            };
+            if item.keep.is_none() && disk_of(path).is_some_and(|own| own != disk) {
+                item.keep = Some(Keep::Elsewhere);
+            }
+        }
     }
 
     /// Whether an item is of this cache.
@@ -427,4 +444,22 @@ pub(super) fn open_in(place: &Place) -> Option<PathBuf> {
 /// An error about a path of a cache.
 pub(crate) fn cannot(doing: &'static str, path: &Path) -> impl Fn(std::io::Error) -> modelkeep_core::Error {
     move |error| failed(doing, path, error)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_on_another_disk_makes_no_room_on_this_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = disk_of(folder.path()).unwrap();
+        let kept = |disk: Option<u64>| {
+            let mut observed = Observed::default();
+            observed.add(Thing::Checkpoint(folder.path().join("net.pth")), 1, junk("net".to_owned()));
+            observed.only_on(disk);
+            observed.shelf.items.remove(0).keep
+        };
+        assert_eq!((kept(None), kept(Some(here)), kept(Some(here + 1))), (None, None, Some(Keep::Elsewhere)));
+    }
 }

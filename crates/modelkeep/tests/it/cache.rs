@@ -387,6 +387,24 @@ fn what_has_no_room_goes_to_the_disk_that_was_named_for_it() {
     server.stop();
 }
 
+#[test]
+fn what_comes_to_the_other_disk_pushes_nothing_out_here() {
+    let (sealed, server) = machine();
+    sealed.ok("init --name banking --remote ../store");
+    sealed.ok("config set budget.models 1kB");
+    sealed.ok("config set overflow ../overflow");
+    sealed.ok("config set evict never");
+    fs::remove_dir_all(cache(&sealed).join("models--acme--old")).unwrap();
+    sealed.ok("fetch acme/old");
+    // A new version, for which something here would go if it counted here.
+    fs::write(sealed.root.join("hub/acme/old/tokenizer.json"), [b' '; 5000]).unwrap();
+    sealed.ok("config set evict auto");
+    let (code, report) = sealed.json("fetch acme/old");
+    assert_eq!((code, &report["fetched_bytes"], report.get("steps")), (0, &json!(5000), None), "{report}");
+    assert_eq!(repos(&sealed), ["models--acme--new", "models--acme--old"]);
+    server.stop();
+}
+
 /// What this process, which is another one than the program, has open or is writing.
 #[cfg(unix)]
 #[test]
