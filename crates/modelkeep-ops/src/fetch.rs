@@ -156,7 +156,7 @@ pub async fn fetch(ctx: &Context, request: &Request) -> Result<Report> {
     let id = if request.store { Some(store::id_of(request, &asked.repo)?) } else { None };
     let dir = hub::repo_dir(ctx, &asked.repo)?;
     let opened = hub::open(ctx)?;
-    let (snapshot, trouble) = match look(ctx, opened.as_ref(), &dir, &asked).await? {
+    let (snapshot, trouble) = match look(ctx, opened.as_ref(), &dir, &asked, request.store).await? {
         Looked::Found(snapshot) => (snapshot, None),
         Looked::Here(snapshot, trouble) => (snapshot, Some(trouble)),
         Looked::Nowhere(trouble) => return from_remote(ctx, request, &asked, trouble).await,
@@ -201,8 +201,8 @@ fn elsewhere(error: &Error) -> bool {
     matches!(error.kind(), Kind::Unavailable | Kind::Auth | Kind::NotFound)
 }
 
-/// What the revision is, and which files it has.
-async fn look(ctx: &Context, hub: Option<&Hub>, dir: &RepoDir, asked: &Asked) -> Result<Looked> {
+/// What the revision is, and which files it has; with `card` what its card says too, which the cache does not know.
+async fn look(ctx: &Context, hub: Option<&Hub>, dir: &RepoDir, asked: &Asked, card: bool) -> Result<Looked> {
     let cached = |source: Source| {
         let commit = dir.commit_of(asked.revision())?;
         let tree = dir.tree(&commit)?;
@@ -214,7 +214,8 @@ async fn look(ctx: &Context, hub: Option<&Hub>, dir: &RepoDir, asked: &Asked) ->
             .map_or(Looked::Nowhere(trouble), |snapshot| Looked::Here(snapshot, hub::offline(asked.repo.as_str()))));
     };
     let commit = asked.revision.as_ref().and_then(|revision| revision.parse::<Commit>().ok());
-    if commit.is_some_and(|commit| dir.tree(&commit).is_some())
+    if !card
+        && commit.is_some_and(|commit| dir.tree(&commit).is_some())
         && let Some(snapshot) = cached(Source::Cache)
     {
         // A commit never changes: nobody need be asked what it is.
