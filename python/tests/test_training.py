@@ -152,7 +152,7 @@ def test_tokens_that_end_every_few_requests(
     assert sum("token" in happened for happened in told) > 5
     token = server.tokens()["access_token"]
     calls = server.control("calls", method="GET")["calls"]
-    assert sum(call["status"] == 401 for call in calls) > 3
+    assert any(call["status"] == 401 for call in calls)
     server.control("fault", "expire-token=1000000")
     listed = GoogleDriveManager("gdrive:Banking LLM", credentials=lambda: token).list_models()
     assert listed[0].revision == told[-1]["revision"]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::digest::RevisionId;
 use crate::manifest::ModelKind;
 use crate::registry::{Model, Push, State, Status};
-use crate::retention;
+use crate::retention::{self, Retention};
 
 /// How often something is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -145,29 +145,37 @@ pub fn is_due(task: Task, done: &Done, host: &str, now: Timestamp) -> bool {
 const TRY: SignedDuration = SignedDuration::from_hours(1);
 
 /// Training runs that came to nothing, with the reason: marked failed, a loss that is no number, no metrics where a later
-/// push of the model has some, superseded within the hour. Never what is labelled, deployed or pinned, nor the newest push.
-pub fn failed_runs<'a>(state: &'a State, pinned: &BTreeSet<RevisionId>) -> Vec<(&'a Model, &'a Push, String)> {
+/// push of the model has some, superseded within the hour. A run that failed itself supersedes nothing. Never what is
+/// labelled, deployed, pinned or the best by the metric of the rules, nor the newest push.
+pub fn failed_runs<'a>(
+    state: &'a State,
+    rules: &Retention,
+    pinned: &BTreeSet<RevisionId>,
+) -> Vec<(&'a Model, &'a Push, String)> {
     let mut failed = Vec::new();
     for model in state.models.values().filter(|model| model.kind == ModelKind::Finetuned) {
         let kept = retention::protected(state, model, pinned);
+        let best = retention::best(model, rules);
         let live: Vec<&Push> = model.pushes.iter().filter(|push| push.removed.is_none()).collect();
         let marked = state.status(model) == Status::Failed;
+        let measured = |push: &Push| !model.metrics(push).is_empty();
         for (at, push) in live.iter().enumerate() {
-            let Some(next) = live.get(at + 1) else { continue };
+            let later = &live[at + 1..];
             // The same content pushed again is needed by whoever needs the other one.
-            if kept.contains(&push.revision) || live[at + 1..].iter().any(|later| later.revision == push.revision) {
+            let again = later.iter().any(|later| later.revision == push.revision);
+            if later.is_empty() || again || kept.contains(&push.revision) || best == Some(push.txn) {
                 continue;
             }
-            let metrics = model.metrics(push);
-            let nan = metrics.iter().find(|(name, value)| name.contains("loss") && value.is_none());
-            let later = live[at + 1..].iter().any(|later| !model.metrics(later).is_empty());
+            let mut sound = later.iter().filter(|later| not_a_number(model, later).is_none());
+            let soon =
+                |later: &&&Push| later.at.duration_since(push.at).abs() < TRY && (measured(later) || !measured(push));
             let reason = if marked {
                 "the model is marked failed".to_owned()
-            } else if let Some((name, _)) = nan {
+            } else if let Some(name) = not_a_number(model, push) {
                 format!("{name} is no number")
-            } else if metrics.is_empty() && later {
+            } else if !measured(push) && sound.clone().any(|later| measured(later)) {
                 "it has no metrics, a later one has".to_owned()
-            } else if next.at.duration_since(push.at).abs() < TRY {
+            } else if let Some(next) = sound.find(soon) {
                 format!("superseded by #{} within the hour", next.number)
             } else {
                 continue;
@@ -176,6 +184,12 @@ pub fn failed_runs<'a>(state: &'a State, pinned: &BTreeSet<RevisionId>) -> Vec<(
         }
     }
     failed
+}
+
+/// The loss of a push that is no number.
+fn not_a_number(model: &Model, push: &Push) -> Option<String> {
+    let metrics = model.metrics(push);
+    metrics.iter().find(|(name, value)| name.contains("loss") && value.is_none()).map(|(name, _)| name.to_string())
 }
 
 #[cfg(test)]
@@ -207,10 +221,14 @@ mod tests {
             (2 * HOUR, with_metrics(pushed("m", 2, 2, b"2"), &[])),
             (4 * HOUR, pushed("m", 3, 3, b"3")),
             (4 * HOUR + 60, pushed("m", 4, 4, b"4")),
-            (9 * HOUR, with_metrics(pushed("m", 5, 5, b"5"), &[("eval_loss", None)])),
+            (9 * HOUR, with_metrics(pushed("m", 5, 5, b"5"), &[("eval_loss", Some(0.1))])),
+            (9 * HOUR + 60, with_metrics(pushed("m", 6, 6, b"6"), &[("eval_loss", None)])),
         ]);
-        let failed: Vec<_> =
-            failed_runs(&state, &BTreeSet::new()).into_iter().map(|(_, push, why)| (push.number, why)).collect();
+        let found = |rules| -> Vec<_> {
+            let failed = failed_runs(&state, &rules, &BTreeSet::new());
+            failed.into_iter().map(|(_, push, why)| (push.number, why)).collect()
+        };
+        let failed = found(Retention::default());
         assert_eq!(
             failed,
             [
@@ -266,8 +284,14 @@ mod tests {
             }
             let state = fold(bodies);
             let pinned = BTreeSet::from([revision(pin)]);
-            let failed = failed_runs(&state, &pinned);
+            let rules = Retention { keep_best: Some("eval_loss".to_owned()), ..Retention::default() };
+            let failed = failed_runs(&state, &rules, &pinned);
             for (model, push, _) in &failed {
+                prop_assert!(retention::best(model, &rules) != Some(push.txn));
+                // What fails has been replaced by something that did not, or says itself that it failed.
+                let sound = |other: &Push| not_a_number(model, other).is_none();
+                let later = model.pushes.iter().skip_while(|other| other.txn != push.txn).skip(1);
+                prop_assert!(state.status(model) == Status::Failed || !sound(push) || later.clone().any(sound));
                 prop_assert!(push.removed.is_none() && !pinned.contains(&push.revision));
                 prop_assert!(!model.labels.values().any(|named| *named == push.revision));
                 prop_assert!(state.deployment_of(&model.id).is_none_or(|it| it.revision != push.revision));

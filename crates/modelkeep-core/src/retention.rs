@@ -44,7 +44,7 @@ pub fn expendable<'a>(
 ) -> Vec<(&'a Push, String)> {
     let Some(keep) = rules.keep_last else { return Vec::new() };
     let kept_anyway = protected(state, model, pinned);
-    let best = rules.keep_best.as_deref().and_then(|metric| best_by(model, metric, rules));
+    let best = best(model, rules);
     let live: Vec<&Push> = model.pushes.iter().filter(|push| push.removed.is_none()).collect();
     let newest = live.len().saturating_sub(usize::try_from(keep.max(1)).unwrap_or(usize::MAX));
     live[..newest]
@@ -111,7 +111,9 @@ pub fn checkpoints<'a>(state: &State, model: &'a Model, keep: &Keep, pinned: &BT
     doomed.map(|(push, labels)| LetGo { push, labels, reason: reason.clone() }).collect()
 }
 
-fn best_by(model: &Model, metric: &str, rules: &Retention) -> Option<Txn> {
+/// The best push of a model by the metric of the rules.
+pub fn best(model: &Model, rules: &Retention) -> Option<Txn> {
+    let metric = rules.keep_best.as_deref()?;
     let higher = rules.higher_is_better.unwrap_or_else(|| !(metric.contains("loss") || metric.contains("perplexity")));
     let scored = model
         .pushes

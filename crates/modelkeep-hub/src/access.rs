@@ -26,6 +26,8 @@ pub struct Access {
     pub stall: Duration,
     /// How often, with which waits.
     pub retry: Retry,
+    /// Only the Hub's own word counts: an answer of `modelkeep serve` is none.
+    pub first_hand: bool,
 }
 
 /// Longer than `huggingface_hub` waits (ten seconds): a request that is broken off too early costs more than one that is
@@ -59,6 +61,7 @@ impl Access {
             offline: yes("HF_HUB_OFFLINE") || yes("TRANSFORMERS_OFFLINE"),
             stall: stall.filter(|stall| !stall.is_zero()).unwrap_or(STALL),
             retry: Retry::default(),
+            first_hand: false,
         })
     }
 

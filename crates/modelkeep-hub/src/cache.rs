@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::blob::{BlobId, GitSha1};
 use crate::evict;
+use crate::in_use::BRINGING;
 use crate::repo::{Commit, RepoId, RepoKind};
 use crate::wire::{EntryKind, Lfs, TreeEntry};
 
@@ -64,10 +65,23 @@ pub struct CacheFile {
 
 /// A lock in `.locks/`; ends when it is dropped.
 #[derive(Debug)]
-pub struct Held(#[expect(dead_code, reason = "closing the file ends the lock")] Option<File>);
+pub struct Held(Option<File>);
 
-/// Makes names that nobody else uses.
-static SHOWN: AtomicU64 = AtomicU64::new(0);
+impl Held {
+    /// Whether it keeps others out: not on a file system that knows no locks.
+    pub fn is_locked(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// Begins the name of a folder in which a pull gathers content, in the repository's.
+pub(crate) const GATHERING: &str = ".modelkeep-pull-";
+
+/// A part of a name that nobody else uses: neither another process nor somebody else in this one.
+fn nobody_elses() -> String {
+    static NTH: AtomicU64 = AtomicU64::new(0);
+    format!("{}-{}", std::process::id(), NTH.fetch_add(1, Ordering::Relaxed))
+}
 
 /// So often is a lock asked for that somebody else has.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -119,6 +133,16 @@ impl RepoDir {
         self.root.join("blobs").join(format!("{blob}.incomplete"))
     }
 
+    /// The same for one writer alone; who is stopped leaves it behind as an unfinished download.
+    pub(crate) fn own_incomplete(&self, blob: &BlobId) -> PathBuf {
+        self.root.join("blobs").join(format!("{blob}.{}.incomplete", nobody_elses()))
+    }
+
+    /// Where a pull gathers content of a version before it gets its name here; who is stopped leaves it behind.
+    pub fn gathering(&self, version: &str) -> PathBuf {
+        self.root.join(format!("{GATHERING}{version}"))
+    }
+
     /// The commit that a revision was when it was last asked for; a commit is itself.
     pub fn commit_of(&self, revision: &str) -> Option<Commit> {
         if let Ok(commit) = revision.parse() {
@@ -155,33 +179,37 @@ impl RepoDir {
     }
 
     /// Waits for the lock that every program takes before it writes this content.
-    pub async fn lock(&self, blob: &BlobId, mut waiting: impl FnMut() -> Result<()>) -> Result<Held> {
+    pub async fn lock(&self, blob: &BlobId, waiting: impl FnMut() -> Result<()>) -> Result<Held> {
+        self.hold_lock(&blob.to_string(), File::try_lock, waiting).await
+    }
+
+    /// Says that a version is being brought, to whoever would evict the repository meanwhile: between two files nobody
+    /// holds the lock of a blob. Any number may say so at once; waits while somebody is evicting.
+    pub async fn hold(&self, waiting: impl FnMut() -> Result<()>) -> Result<Held> {
+        self.hold_lock(BRINGING, File::try_lock_shared, waiting).await
+    }
+
+    async fn hold_lock(
+        &self,
+        name: &str,
+        take: fn(&File) -> Result<(), TryLockError>,
+        mut waiting: impl FnMut() -> Result<()>,
+    ) -> Result<Held> {
         make(&self.locks)?;
-        let path = self.locks.join(format!("{blob}.lock"));
-        let file = File::options().create(true).append(true).open(&path);
+        let path = self.locks.join(format!("{name}.lock"));
+        let file = File::options().read(true).create(true).append(true).open(&path);
         let file = file.map_err(|error| failed("opening", &path, error))?;
         loop {
-            match file.try_lock() {
+            match take(&file) {
                 Ok(()) => return Ok(Held(Some(file))),
                 Err(TryLockError::WouldBlock) => {
                     waiting()?;
                     tokio::time::sleep(AGAIN).await;
                 }
-                // A file system that knows no locks.
+                // A file system that knows no locks; theirs go without as well.
                 Err(TryLockError::Error(_)) => return Ok(Held(None)),
             }
         }
-    }
-
-    /// Says that a version is being brought, to whoever would evict the repository meanwhile: between two files nobody
-    /// holds the lock of a blob. Any number may say so at once.
-    pub fn hold(&self) -> Result<Held> {
-        make(&self.locks)?;
-        let path = self.locks.join("modelkeep.lock");
-        let file = File::options().read(true).create(true).append(true).open(&path);
-        let file = file.map_err(|error| failed("opening", &path, error))?;
-        // Held by others alone for the moment that they look; where there are no locks, theirs go without as well.
-        Ok(Held(file.lock_shared().is_ok().then_some(file)))
     }
 
     /// Makes the folder that content comes into. Without `snapshots/` theirs take it for damaged.
@@ -204,6 +232,10 @@ impl RepoDir {
         if self.has(commit, file) {
             return Ok(());
         }
+        if !self.has_blob(file) {
+            let what = format!("{}: its content is not in the cache any more", file.path);
+            return Err(Error::local(what).hint("run it again: something took it away meanwhile"));
+        }
         let snapshot = self.snapshot(commit);
         let place = snapshot.join(file.path.as_str());
         make(place.parent().unwrap_or(&snapshot))?;
@@ -223,8 +255,7 @@ impl RepoDir {
         }
         // Something else has the name, or content has to be copied: then it takes the name when it is whole. Until then it
         // counts as an unfinished download, which is cleared when we are stopped here.
-        let (process, nth) = (std::process::id(), SHOWN.fetch_add(1, Ordering::Relaxed));
-        let new = self.root.join("blobs").join(format!("{}.{process}-{nth}.incomplete", file.blob));
+        let new = self.own_incomplete(&file.blob);
         let _ = fs::remove_file(&new);
         let shown = stand(&new).or_else(|_| copy_new(&blob, &new)).and_then(|()| fs::rename(&new, &place));
         match shown {
@@ -340,9 +371,11 @@ impl RepoDir {
     /// `refs/` would make the whole repository unreadable for others.
     fn write(&self, file: &Path, bytes: &[u8]) -> Result<()> {
         make(file.parent().unwrap_or(&self.root))?;
-        let part = self.root.join(format!(".modelkeep-{}", std::process::id()));
-        let written =
-            File::create(&part).and_then(|mut open| open.write_all(bytes)).and_then(|()| fs::rename(&part, file));
+        let part = self.root.join(format!(".modelkeep-{}", nobody_elses()));
+        // Of a process that had our number, and was stopped here.
+        let _ = fs::remove_file(&part);
+        let new = File::options().write(true).create_new(true).open(&part);
+        let written = new.and_then(|mut open| open.write_all(bytes)).and_then(|()| fs::rename(&part, file));
         written.map_err(|error| failed("writing", file, error))
     }
 }
@@ -434,6 +467,28 @@ mod tests {
                 (b"abc".into(), b"abc".into())
             );
         }
+    }
+
+    #[test]
+    fn many_may_write_small_files_at_once() {
+        let hub = tempfile::tempdir().unwrap();
+        let (dir, _, file) = repo(hub.path(), true);
+        let commits: Vec<Commit> = (0..4).map(|nth| nth.to_string().repeat(40).parse().unwrap()).collect();
+        std::thread::scope(|scope| {
+            for commit in &commits {
+                let dir = &dir;
+                scope.spawn(move || {
+                    for round in 0..200 {
+                        dir.name(&format!("{commit}-{round}"), commit).unwrap();
+                        assert_eq!(dir.commit_of(&format!("{commit}-{round}")).as_ref(), Some(commit));
+                    }
+                });
+            }
+        });
+        // What is not there is not shown either: a link to nowhere would be a damaged version.
+        fs::remove_file(dir.blob(&file.blob)).unwrap();
+        assert!(dir.show(&commits[0], &file).is_err());
+        assert!(!dir.snapshot(&commits[0]).exists());
     }
 
     #[test]

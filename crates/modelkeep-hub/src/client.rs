@@ -251,6 +251,10 @@ impl Hub {
             }
             Failure::Broken(self.broken(doing, error))
         })?;
+        if self.access.first_hand && response.headers().contains_key(header::SERVED) {
+            let what = format!("{doing}: {} is `modelkeep serve`, which is not the Hub", self.access.endpoint);
+            return Err(Failure::Stopped(Error::new(Kind::Unavailable, what).hint("check HF_ENDPOINT")));
+        }
         let status = response.status();
         if status == StatusCode::OK || status == StatusCode::PARTIAL_CONTENT {
             return Ok(response);

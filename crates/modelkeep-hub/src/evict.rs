@@ -10,6 +10,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use crate::cache::GATHERING;
 use crate::in_use;
 use crate::scan::{self, LOCKS, Place, Repo, Revision};
 use crate::shared;
@@ -32,15 +33,16 @@ const BATCH: usize = 256;
 
 /// Takes revisions of one repository away. `None`: somebody is downloading to it, and nothing was changed.
 pub fn remove(hub: &Path, folder: &str, commits: &[&str]) -> io::Result<Option<Removed>> {
+    let Some(_alone) = in_use::alone(hub, folder)? else { return Ok(None) };
     let Some(repo) = scan::scan_repo(hub, folder)? else { return Ok(Some(Removed::default())) };
-    if repo.elsewhere || in_use::is_locked(hub, folder) {
+    if repo.elsewhere {
         return Ok(None);
     }
     let root = hub.join(folder);
     for revision in repo.revisions.iter().filter(|revision| commits.contains(&revision.commit.as_str())) {
         send_off(&root, revision)?;
     }
-    finish(hub, folder)
+    finish_alone(hub, folder)
 }
 
 /// From here on the revision is gone for everybody.
@@ -62,7 +64,7 @@ fn send_off(root: &Path, revision: &Revision) -> io::Result<()> {
 }
 
 /// What is not there need not be taken away.
-fn gone(result: io::Result<()>) -> io::Result<()> {
+pub(crate) fn gone(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
@@ -71,6 +73,11 @@ fn gone(result: io::Result<()>) -> io::Result<()> {
 
 /// Finishes what is on its way out of a repository. `None`: somebody is downloading to it; it waits.
 pub fn finish(hub: &Path, folder: &str) -> io::Result<Option<Removed>> {
+    let Some(_alone) = in_use::alone(hub, folder)? else { return Ok(None) };
+    finish_alone(hub, folder)
+}
+
+fn finish_alone(hub: &Path, folder: &str) -> io::Result<Option<Removed>> {
     let root = hub.join(folder);
     let mut removed = Removed::default();
     let going: Vec<PathBuf> = match fs::read_dir(root.join(GOING)) {
@@ -116,7 +123,7 @@ pub fn finish(hub: &Path, folder: &str) -> io::Result<Option<Removed>> {
     }
     if let Some(now) = scan::scan_repo(hub, folder)?
         && is_empty(&now)
-        && !in_use::is_locked(hub, folder)
+        && !in_use::is_downloading(hub, folder)
     {
         removed.bytes += now.loose_size();
         drop_repo(hub, folder)?;
@@ -130,7 +137,7 @@ fn is_empty(repo: &Repo) -> bool {
     repo.revisions.is_empty() && repo.broken.is_empty() && !repo.elsewhere
 }
 
-/// Takes the whole folder away, in one step for everybody who looks.
+/// Takes the whole folder away, in one step for everybody who looks. For who is alone with it.
 pub(crate) fn drop_repo(hub: &Path, folder: &str) -> io::Result<()> {
     let root = hub.join(folder);
     let links: Vec<PathBuf> = fs::read_dir(root.join("blobs"))
@@ -189,11 +196,9 @@ fn links(metadata: &fs::Metadata) -> u64 {
 fn linked_blobs(snapshot: &Path, root: &Path, named: &mut BTreeSet<String>) -> io::Result<()> {
     // Where it stood, which is as deep as where it stands now.
     for (path, link) in links_below(snapshot)? {
-        let target = shared::lexical(&path.with_file_name("").join(link));
-        let below = target.strip_prefix(root.join("blobs"));
-        if let Some(name) = below.ok().and_then(Path::to_str).filter(|name| !name.is_empty() && !name.contains('/')) {
-            named.insert(name.to_owned());
-        }
+        let below = shared::inside(&root.join("blobs"), &path, &link);
+        let name = below.as_deref().and_then(Path::to_str).filter(|name| !name.is_empty() && !name.contains('/'));
+        named.extend(name.map(str::to_owned));
     }
     Ok(())
 }
@@ -237,9 +242,28 @@ fn etag_of(blob: &str) -> &str {
     blob.split('.').next().unwrap_or(blob)
 }
 
-/// Removes files of `blobs/` that nothing links to, each under its lock; the bytes that this freed. What somebody links
-/// to by now, or holds the lock of, stays.
-pub fn drop_loose(hub: &Path, folder: &str, blobs: &[String]) -> io::Result<u64> {
+/// Removes files of `blobs/` that nothing links to, and folders of pulls that were not finished; the bytes that this freed.
+/// Nothing while somebody is bringing something to the repository: he may be about to link it.
+pub fn sweep_loose(hub: &Path, folder: &str, blobs: &[String]) -> io::Result<u64> {
+    match in_use::alone(hub, folder)? {
+        Some(_alone) => {
+            let (gathered, blobs): (Vec<_>, Vec<_>) =
+                blobs.iter().cloned().partition(|name| name.starts_with(GATHERING));
+            let now = scan::scan_repo(hub, folder)?.map(|repo| repo.gathered).unwrap_or_default();
+            let mut freed = 0;
+            for one in now.iter().filter(|one| gathered.contains(&one.name)) {
+                gone(fs::remove_dir_all(hub.join(folder).join(&one.name)))?;
+                freed += one.size;
+            }
+            Ok(freed + drop_loose(hub, folder, &blobs)?)
+        }
+        None => Ok(0),
+    }
+}
+
+/// Removes such files for who brings something himself. Each goes under its lock; what somebody links to by now, or holds the
+/// lock of, stays.
+pub(crate) fn drop_loose(hub: &Path, folder: &str, blobs: &[String]) -> io::Result<u64> {
     let mut freed = 0;
     for batch in blobs.chunks(BATCH) {
         // A download's lock is that of the file which it becomes: `<etag>`, of `<etag>[.<random>].incomplete`.

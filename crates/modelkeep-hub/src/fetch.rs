@@ -30,21 +30,25 @@ pub async fn bring(
         return Ok(0);
     }
     dir.prepare()?;
-    let _held = dir.lock(&file.blob, waiting).await?;
+    let mut held = dir.lock(&file.blob, waiting).await?;
     // Somebody may have brought it meanwhile.
     if dir.has_blob(file) {
         return Ok(0);
     }
-    let (incomplete, blob) = (dir.incomplete(&file.blob), dir.blob(&file.blob));
+    // Where there are no locks, two may write at once: then neither into a file that the other knows.
+    let incomplete = if held.is_locked() { dir.incomplete(&file.blob) } else { dir.own_incomplete(&file.blob) };
+    let blob = dir.blob(&file.blob);
     let mut fetched = 0;
     loop {
         let have = have(&incomplete, file.size)?;
         let stream = hub.stream(place.clone(), have, file.size);
         let (path, file) = (incomplete.clone(), file.clone());
         let meter = Arc::clone(meter);
-        let written = tokio::task::spawn_blocking(move || write(stream, &path, have, &file, &*meter)).await;
-        let (found, mut stream) =
-            written.map_err(|error| Error::internal("a file task ended badly").because(error))??;
+        // The lock is the writer's: it writes on when nobody waits for it any more.
+        let written = tokio::task::spawn_blocking(move || (write(stream, &path, have, &file, &*meter), held)).await;
+        let (written, still) = written.map_err(|error| Error::internal("a file task ended badly").because(error))?;
+        held = still;
+        let (found, mut stream) = written?;
         stream.end().await?;
         fetched += found.came;
         if found.blob == Some(found.expected) {
@@ -112,6 +116,8 @@ fn write(mut stream: Stream, path: &Path, have: u64, file: &CacheFile, meter: &d
         came += frame.len() as u64;
         advance(frame.len() as u64)?;
     }
-    let blob = (at + came == file.size).then(|| check.finish());
+    // What was hashed is what came; that nobody else wrote into the file, its length says.
+    let length = open.metadata().map_err(|error| failed("looking at", path, error))?.len();
+    let blob = (at + came == file.size && length == file.size).then(|| check.finish());
     Ok((Found { blob, expected: file.blob, came }, stream))
 }

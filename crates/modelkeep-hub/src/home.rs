@@ -3,7 +3,9 @@
 //! `huggingface_hub/constants.py`: `HF_HUB_CACHE`, else `HUGGINGFACE_HUB_CACHE`, else `HF_HOME/hub`; `HF_HOME` is
 //! `$XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface`.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+
+use crate::shared::lexical;
 
 /// The folders and settings of Hugging Face's programs, as this process would find them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,15 @@ impl HfHome {
             root,
         })
     }
+}
+
+/// A path without `..`, leading where the system would go: through what stands there already, and by its text from there on.
+pub fn plain(path: &Path) -> PathBuf {
+    if !path.components().any(|part| part == Component::ParentDir) {
+        return path.to_owned();
+    }
+    let real = path.ancestors().find_map(|above| Some((above.canonicalize().ok()?, path.strip_prefix(above).ok()?)));
+    real.map_or_else(|| lexical(path), |(real, below)| lexical(&real.join(below)))
 }
 
 /// A path as Python's `expandvars` and `expanduser` read it: `~` in front, `$NAME` and `${NAME}` anywhere. A variable
@@ -82,6 +93,18 @@ mod tests {
         assert_eq!(hub(&[("HF_HOME", "/hf")]), Path::new("/hf/hub"));
         assert_eq!(hub(&[("HF_HOME", "/hf"), ("HUGGINGFACE_HUB_CACHE", "/old")]), Path::new("/old"));
         assert_eq!(hub(&[("HF_HUB_CACHE", "/new"), ("HUGGINGFACE_HUB_CACHE", "/old")]), Path::new("/new"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn steps_up_go_where_the_system_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::os::unix::fs::symlink(root.join("a/b"), root.join("link")).unwrap();
+        assert_eq!(plain(&root.join("link/../hub")), root.join("a/hub"));
+        assert_eq!(plain(&root.join("a/b/../new/../hub")), root.join("a/hub"));
+        assert_eq!(plain(&root.join("link/hub")), root.join("link/hub"));
     }
 
     #[test]

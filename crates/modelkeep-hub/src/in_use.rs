@@ -37,11 +37,31 @@ pub fn locks_of(hub: &Path, folder: &str) -> PathBuf {
     hub.join(LOCKS).join(folder)
 }
 
+/// The lock that our own processes share as long as they bring something to a repository.
+pub(crate) const BRINGING: &str = "modelkeep";
+
 /// Whether somebody holds a lock of this repository: is downloading to it. A lock is taken for a moment to see.
 pub fn is_locked(hub: &Path, folder: &str) -> bool {
+    is_locked_besides(hub, folder, None)
+}
+
+/// Keeps our own processes from bringing anything to a repository until it is dropped; `None` when somebody is downloading to
+/// it.
+pub(crate) fn alone(hub: &Path, folder: &str) -> io::Result<Option<File>> {
+    let lock = lock(hub, folder, BRINGING)?;
+    Ok(lock.filter(|_| !is_downloading(hub, folder)))
+}
+
+/// Whether somebody is downloading to a repository that we are [`alone`] with: programs of others know other locks.
+pub(crate) fn is_downloading(hub: &Path, folder: &str) -> bool {
+    is_locked_besides(hub, folder, Some(BRINGING))
+}
+
+fn is_locked_besides(hub: &Path, folder: &str, ours: Option<&str>) -> bool {
     let locks = fs::read_dir(locks_of(hub, folder)).into_iter().flatten().flatten();
     locks.map(|lock| lock.path()).any(|path| {
         path.extension().is_some_and(|extension| extension == "lock")
+            && ours.is_none_or(|ours| path.file_stem().is_some_and(|stem| stem != ours))
             && File::open(&path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
     })
 }

@@ -1,13 +1,16 @@
 //! Making a cache whole again that Hugging Face's programs warn about. What is content is never deleted: what does not
 //! belong into the cache is set aside, beside it.
 
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::evict::drop_repo;
+use crate::evict::{drop_repo, gone};
 use crate::in_use;
-use crate::scan::{Broken, Cache, Foreign, Repo};
+use crate::scan::{Broken, Cache, Foreign, Place, Repo};
+use crate::shared;
 
 /// One thing to mend. Folders are those of repositories; paths are below the cache, or below the folder beside them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,11 +64,19 @@ pub enum Mend {
 /// Everything that can be mended, and what cannot be.
 pub fn plan(cache: &Cache) -> (Vec<Mend>, Vec<String>) {
     let (mut mends, mut left) = (Vec::new(), Vec::new());
+    let wanted = led_into(cache);
     for foreign in &cache.foreign {
         match foreign {
             Foreign { lost_link: true, name, .. } => mends.push(Mend::DropLostRepo { folder: name.into() }),
             // transformers keeps here which layout its old cache was moved to (`utils/hub.py`); without it, it moves again.
             Foreign { name, .. } if name == "version.txt" => left.push("version.txt: transformers' own".to_owned()),
+            // Of a version that is not known here: without it every file of theirs is a link to nowhere.
+            Foreign { name, .. } if name == shared::FOLDER => {
+                left.push(format!("{}: repositories share it, in a form that is not known here", name.display()));
+            }
+            Foreign { name, .. } if wanted.contains(name) => {
+                left.push(format!("{}: a repository's files lead into it", name.display()));
+            }
             Foreign { name, why, .. } => mends.push(Mend::SetAside { path: name.into(), why: why.clone() }),
         }
     }
@@ -82,6 +93,32 @@ pub fn plan(cache: &Cache) -> (Vec<Mend>, Vec<String>) {
         }
     }
     (mends, left)
+}
+
+/// What in the cache links of repositories lead into, by name.
+fn led_into(cache: &Cache) -> BTreeSet<OsString> {
+    let mut names = BTreeSet::new();
+    if cache.foreign.is_empty() {
+        return names;
+    }
+    let mut add = |link: &Path, says: &Path| {
+        let below = shared::inside(&cache.hub, link, says);
+        names.extend(below.iter().filter_map(|below| below.iter().next()).map(OsStr::to_owned));
+    };
+    for repo in &cache.repos {
+        let blobs = cache.hub.join(&repo.folder).join("blobs");
+        for entry in fs::read_dir(&blobs).into_iter().flatten().flatten() {
+            if let Ok(says) = fs::read_link(entry.path()) {
+                add(&entry.path(), &says);
+            }
+        }
+        repo.blobs.iter().for_each(|blob| {
+            if let Place::Elsewhere(path) = &blob.place {
+                add(path, path);
+            }
+        });
+    }
+    names
 }
 
 fn of(repo: &Repo, broken: &Broken) -> Result<Mend, String> {
@@ -149,7 +186,8 @@ pub fn apply(hub: &Path, mend: &Mend) -> io::Result<()> {
             gone(fs::rename(hub.join(path), target))
         }
         Mend::DropRepo { folder, .. } => {
-            if in_use::is_locked(hub, folder) || hub.join(folder).join("snapshots").is_dir() {
+            let Some(_alone) = in_use::alone(hub, folder)? else { return Ok(()) };
+            if hub.join(folder).join("snapshots").is_dir() {
                 return Ok(());
             }
             drop_repo(hub, folder)
@@ -158,13 +196,6 @@ pub fn apply(hub: &Path, mend: &Mend) -> io::Result<()> {
             let link = hub.join(folder);
             if link.exists() { Ok(()) } else { gone(fs::remove_file(link)) }
         }
-    }
-}
-
-fn gone(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other,
     }
 }
 

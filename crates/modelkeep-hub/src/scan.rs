@@ -59,6 +59,8 @@ pub struct Repo {
     pub orphans: Vec<Loose>,
     /// Downloads that were not finished.
     pub incomplete: Vec<Loose>,
+    /// Folders of pulls of ours that were not finished (`.modelkeep-pull-…`).
+    pub gathered: Vec<Loose>,
     /// Snapshots that an eviction of ours was taking away when it stopped (in `.modelkeep-going/`).
     pub going: Vec<String>,
     /// What is wrong with it; their scan leaves it out when there is anything.
@@ -138,7 +140,7 @@ pub enum Place {
 /// A file that nothing links to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loose {
-    /// Its name in `blobs/`.
+    /// Its name in `blobs/`; that of a folder beside it when a pull gathers in it.
     pub name: String,
     /// Bytes.
     pub size: u64,
@@ -192,7 +194,7 @@ impl Repo {
 
     /// Bytes of what nothing links to.
     pub fn loose_size(&self) -> u64 {
-        self.orphans.iter().chain(&self.incomplete).map(|loose| loose.size).sum()
+        self.orphans.iter().chain(&self.incomplete).chain(&self.gathered).map(|loose| loose.size).sum()
     }
 
     /// `model/ns/name`, as `hf cache ls` calls it.
@@ -329,6 +331,7 @@ fn look(hub: &Path, folder: &Folder, name: &OsStr, kind: Kind) -> Result<Repo, F
         blobs: Vec::new(),
         orphans: Vec::new(),
         incomplete: Vec::new(),
+        gathered: Vec::new(),
         going: Vec::new(),
         broken: Vec::new(),
         elsewhere,

@@ -37,16 +37,29 @@ fn is_hash(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The payload that a link in a repository's `blobs/` leads to, given where the link stands and what it says.
+/// The payload that a link in a repository's `blobs/` leads to, given where the link stands and what it says; called as
+/// [`payloads`] calls it.
 pub fn target(hub: &Path, link: &Path, says: &Path) -> Option<PathBuf> {
-    let target = lexical(&link.parent()?.join(says));
-    let mut parts = target.strip_prefix(hub.join(FOLDER)).ok()?.components();
+    let store = hub.join(FOLDER);
+    let below = inside(&store, link, says)?;
+    let mut parts = below.components();
     let (Component::Normal(prefix), Component::Normal(hash), None) = (parts.next()?, parts.next()?, parts.next())
     else {
         return None;
     };
     let hash = hash.to_str()?;
-    (is_hash(hash) && prefix == &hash[..2]).then_some(target)
+    (is_hash(hash) && prefix == &hash[..2]).then(|| store.join(&below))
+}
+
+/// Where in a folder a link leads, at its first hop. One folder has many paths (a home behind a link, `..` in a variable): what
+/// the text does not say, the disk does.
+pub(crate) fn inside(folder: &Path, link: &Path, says: &Path) -> Option<PathBuf> {
+    let leads = link.parent()?.join(says);
+    if let Ok(below) = lexical(&leads).strip_prefix(lexical(folder)) {
+        return Some(below.to_owned());
+    }
+    let real = leads.parent()?.canonicalize().ok()?.join(leads.file_name()?);
+    real.strip_prefix(folder.canonicalize().ok()?).ok().map(Path::to_owned)
 }
 
 /// A path without `.` and `..`, by its text alone.

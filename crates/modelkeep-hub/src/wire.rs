@@ -24,6 +24,8 @@ pub mod header {
     pub const LINKED_ETAG: &str = "x-linked-etag";
     /// The size of an LFS file; wins over `Content-Length`.
     pub const LINKED_SIZE: &str = "x-linked-size";
+    /// Ours, on every answer of `modelkeep serve`: what it hands on may come from the very cache that is asked about.
+    pub const SERVED: &str = "x-modelkeep-served";
 }
 
 /// Which sort of "no" it is.

@@ -29,6 +29,8 @@ use crate::{lock, tree};
 const STAGING: &str = ".modelkeep-fetched";
 /// Ends the name of an archive that is being written.
 const PART: &str = ".part";
+/// Where Jupyter keeps its own copies.
+const COPIES: &str = ".ipynb_checkpoints";
 /// The longest manifest, in bytes.
 const LONGEST: u64 = 1 << 28;
 
@@ -133,11 +135,12 @@ async fn sources<'a>(ctx: &Context, store: &Store, view: &'a View) -> Result<Vec
 
 /// Notebooks below a folder, with their digests; known ones are not read again.
 async fn of_workspace(ctx: &Context, store: &Store, folder: &Path) -> Result<Vec<(String, u64, Sha256, PathBuf)>> {
-    let any = crate::placement::files_below(folder)?;
-    if !any.iter().any(|file| file.extension().is_some_and(|extension| extension == "ipynb")) {
+    let is_copy = |file: &Path| file.components().any(|part| part.as_os_str() == COPIES);
+    let is_notebook = |file: &Path| file.extension().is_some_and(|extension| extension == "ipynb") && !is_copy(file);
+    if !crate::placement::files_below(folder)?.iter().any(|file| is_notebook(file)) {
         return Ok(Vec::new());
     }
-    let filter = Filter { include: vec!["*.ipynb".to_owned()], exclude: vec![".ipynb_checkpoints".to_owned()] };
+    let filter = Filter { include: vec!["*.ipynb".to_owned()], exclude: vec![COPIES.to_owned()] };
     let mut found = Vec::new();
     for file in observe::directory(folder, &filter, store.local(ctx)?)?.files {
         let sha256 = match file.sha256 {

@@ -56,11 +56,11 @@ pub(crate) async fn of(ctx: &Context, measured: status::Report) -> Result<Report
 /// What the log says of sizes.
 async fn pushed(ctx: &Context, store: &Store, of: &mut Measured) -> Result<()> {
     let view = log::refresh(ctx, store).await?;
-    for model in view.state.models.values() {
+    for model in view.state.kept() {
         let kept = model.pushes.iter().filter(|push| push.removed.is_none());
         let bytes: u64 = kept.clone().map(|push| push.size_bytes).sum();
         of.pushed.extend(kept.map(|push| (push.at, push.size_bytes)));
-        if bytes > 0 {
+        if bytes > 0 && model.place.is_none() {
             of.models.push((model.id.to_string(), bytes));
         }
     }

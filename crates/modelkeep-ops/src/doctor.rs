@@ -133,10 +133,11 @@ async fn kept(ctx: &Context) -> Result<(Kept, u64, Vec<String>)> {
 }
 
 fn in_git(ctx: &Context) -> Result<Option<Git>> {
-    if git::Git::find(&ctx.env, &guard::here(ctx))?.is_none() {
+    let folder = guard::here(ctx);
+    if git::Git::find(&ctx.env, &folder)?.is_none() {
         return Ok(None);
     }
-    let report = guard::check(ctx, &guard::Request { all: true, ..guard::Request::default() })?;
+    let report = guard::check_at(ctx, &folder, &guard::Request { all: true, ..guard::Request::default() })?;
     let findings = report.findings.into_iter().filter(|finding| finding.path != ".").map(|finding| finding.path);
     let limit = ctx.settings.guard.repository.0;
     Ok(Some(Git { bytes: report.repository_bytes, limit, findings: findings.collect() }))
@@ -229,13 +230,7 @@ async fn fix(ctx: &Context) -> Result<Vec<Step>> {
         Err(_) => return Ok(fixed),
     };
     let mut view = log::refresh(ctx, &store).await?;
-    let stale = project::stale(ctx, &store, &view).await?;
-    if !stale.is_empty() {
-        let ids: Vec<_> = view.state.models.keys().cloned().collect();
-        project::project(ctx, &store, &mut view, &ids.iter().collect::<Vec<_>>()).await?;
-        let shown =
-            stale.iter().map(|(_, path)| Step::new("show again", path.as_str(), "it was not what the log says"));
-        fixed.extend(shown);
-    }
+    let stale = project::refresh(ctx, &store, &mut view).await?;
+    fixed.extend(stale.iter().map(|(_, path)| Step::new("show again", path.as_str(), "it was not what the log says")));
     Ok(fixed)
 }

@@ -15,7 +15,7 @@ use modelkeep_core::name::ModelId;
 use modelkeep_core::size::ByteSize;
 use modelkeep_core::{Error, Kind, Result};
 use modelkeep_hub::blob::BlobId;
-use modelkeep_hub::cache::{CacheFile, PROBED, RepoDir};
+use modelkeep_hub::cache::{CacheFile, Held, PROBED, RepoDir};
 use modelkeep_hub::client::{Hub, Place};
 use modelkeep_hub::fetch;
 use modelkeep_hub::repo::{Commit, RepoId};
@@ -156,7 +156,7 @@ pub async fn fetch(ctx: &Context, request: &Request) -> Result<Report> {
     let id = if request.store { Some(store::id_of(request, &asked.repo)?) } else { None };
     let dir = hub::repo_dir(ctx, &asked.repo)?;
     let opened = hub::open(ctx)?;
-    let (snapshot, trouble) = match look(ctx, opened.as_ref(), &dir, &asked).await? {
+    let (snapshot, trouble) = match look(ctx, opened.as_ref(), &dir, &asked, request.store).await? {
         Looked::Found(snapshot) => (snapshot, None),
         Looked::Here(snapshot, trouble) => (snapshot, Some(trouble)),
         Looked::Nowhere(trouble) => return from_remote(ctx, request, &asked, trouble).await,
@@ -170,12 +170,13 @@ pub async fn fetch(ctx: &Context, request: &Request) -> Result<Report> {
             return stream::stream(ctx, request, &hub, &dir, &snapshot, &chosen, id).await;
         }
     }
-    let (mut report, fresh) = match bring(ctx, request, opened.as_ref(), &dir, &snapshot, &chosen).await {
-        Err(error) if elsewhere(&error) => return from_remote(ctx, request, &asked, error).await,
-        // Not all of it is here, and nobody could be asked.
-        Err(error) => return Err(trouble.unwrap_or(error)),
-        Ok(done) => done,
-    };
+    let Brought { mut report, fresh, held: _held } =
+        match bring(ctx, request, opened.as_ref(), &dir, &snapshot, &chosen).await {
+            Err(error) if elsewhere(&error) => return from_remote(ctx, request, &asked, error).await,
+            // Not all of it is here, and nobody could be asked.
+            Err(error) => return Err(trouble.unwrap_or(error)),
+            Ok(done) => done,
+        };
     match id {
         Some(id) if request.dry_run => {
             report.steps.push(Step::new("store", id.as_str(), "--store").bytes(report.size_bytes));
@@ -200,8 +201,8 @@ fn elsewhere(error: &Error) -> bool {
     matches!(error.kind(), Kind::Unavailable | Kind::Auth | Kind::NotFound)
 }
 
-/// What the revision is, and which files it has.
-async fn look(ctx: &Context, hub: Option<&Hub>, dir: &RepoDir, asked: &Asked) -> Result<Looked> {
+/// What the revision is, and which files it has; with `card` what its card says too, which the cache does not know.
+async fn look(ctx: &Context, hub: Option<&Hub>, dir: &RepoDir, asked: &Asked, card: bool) -> Result<Looked> {
     let cached = |source: Source| {
         let commit = dir.commit_of(asked.revision())?;
         let tree = dir.tree(&commit)?;
@@ -213,7 +214,8 @@ async fn look(ctx: &Context, hub: Option<&Hub>, dir: &RepoDir, asked: &Asked) ->
             .map_or(Looked::Nowhere(trouble), |snapshot| Looked::Here(snapshot, hub::offline(asked.repo.as_str()))));
     };
     let commit = asked.revision.as_ref().and_then(|revision| revision.parse::<Commit>().ok());
-    if commit.is_some_and(|commit| dir.tree(&commit).is_some())
+    if !card
+        && commit.is_some_and(|commit| dir.tree(&commit).is_some())
         && let Some(snapshot) = cached(Source::Cache)
     {
         // A commit never changes: nobody need be asked what it is.
@@ -280,7 +282,16 @@ fn choose(request: &Request, snapshot: &Snapshot) -> Result<Chosen> {
     Ok(Chosen { files, left_out: left })
 }
 
-/// Brings what is missing into the cache; the name comes last. With what came just now, and so was checked.
+/// What is in the cache now.
+struct Brought {
+    report: Report,
+    /// What came just now, and so was checked.
+    fresh: BTreeSet<BlobId>,
+    /// Nobody evicts it as long as this is held.
+    held: Option<Held>,
+}
+
+/// Brings what is missing into the cache; the name comes last.
 async fn bring(
     ctx: &Context,
     request: &Request,
@@ -288,11 +299,11 @@ async fn bring(
     dir: &RepoDir,
     snapshot: &Snapshot,
     chosen: &Chosen,
-) -> Result<(Report, BTreeSet<BlobId>)> {
+) -> Result<Brought> {
     let files: Vec<CacheFile> = chosen.files.iter().map(Listed::cached).collect::<Result<_>>()?;
     let (commit, repo) = (&snapshot.commit, &snapshot.asked.repo);
     // Before it is looked at: what is here now is here when it is shown.
-    let _held = if request.dry_run { None } else { Some(dir.hold()?) };
+    let held = if request.dry_run { None } else { Some(dir.hold(|| ctx.check_stop()).await?) };
     // A program that keeps no blobs (or another name of the content) has it in the snapshot alone.
     let missing: Vec<&CacheFile> = files.iter().filter(|file| !dir.has(commit, file) && !dir.has_blob(file)).collect();
     let needed = files::needed(dir, &missing);
@@ -317,7 +328,7 @@ async fn bring(
         report
             .steps
             .extend(missing.iter().map(|file| Step::new("fetch", file.path.as_str(), "not here").bytes(file.size)));
-        return Ok((report, BTreeSet::new()));
+        return Ok(Brought { report, fresh: BTreeSet::new(), held });
     }
     if !missing.is_empty() {
         let hub = hub.ok_or_else(|| hub::offline(repo.as_str()))?;
@@ -329,7 +340,7 @@ async fn bring(
         dir.name(MAIN, commit)?;
     }
     used::note(ctx, repo, commit);
-    Ok((report, missing.iter().map(|file| file.blob).collect()))
+    Ok(Brought { report, fresh: missing.iter().map(|file| file.blob).collect(), held })
 }
 
 async fn bring_all(

@@ -136,12 +136,6 @@ impl Git {
         Ok(found)
     }
 
-    /// Bytes of all files that are checked out, as the index knows them.
-    pub fn tracked_bytes(&self) -> Result<u64> {
-        let index = self.index()?;
-        Ok(index.map_or(0, |index| index.entries().iter().map(|entry| u64::from(entry.stat.size)).sum()))
-    }
-
     fn index(&self) -> Result<Option<gix::index::File>> {
         let file = self.index_file.clone().unwrap_or_else(|| self.repo.index_path());
         if self.repo.workdir().is_none() || !file.exists() {

@@ -5,7 +5,7 @@
 mod history;
 mod hooks;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use modelkeep_core::gitrules::{self, Blob, Finding, Limits};
 use modelkeep_core::inspect::JSON_LIMIT;
@@ -46,6 +46,8 @@ pub struct Report {
     pub checked: u64,
     /// Bytes that the history takes.
     pub repository_bytes: u64,
+    /// What a person should know besides; no reason to stop a commit.
+    pub notes: Vec<String>,
 }
 
 /// What was looked at.
@@ -62,7 +64,12 @@ pub enum Scope {
 
 /// Looks, and judges.
 pub fn check(ctx: &Context, request: &Request) -> Result<Report> {
-    let git = Git::open(&ctx.env, &here(ctx))?;
+    check_at(ctx, &stood_in(ctx), request)
+}
+
+/// The same of the repository that a folder is in.
+pub(crate) fn check_at(ctx: &Context, folder: &Path, request: &Request) -> Result<Report> {
+    let git = Git::open(&ctx.env, folder)?;
     let (scope, files) = match (&request.range, &request.pushed) {
         (Some(_), Some(_)) => return Err(Error::usage("a range of commits and a push at once")),
         (Some(range), None) => (Scope::Range, with_commit(git.brought(&git.range(range)?)?)),
@@ -74,7 +81,7 @@ pub fn check(ctx: &Context, request: &Request) -> Result<Report> {
     };
     let wanted = wanted(ctx, &git, &request.paths);
     let limits = &ctx.settings.guard;
-    let (mut findings, mut checked) = (Vec::new(), 0);
+    let (mut findings, mut checked, mut notes) = (Vec::new(), 0, Vec::new());
     for (file, commit) in files.iter().filter(|(file, _)| wanted(&file.path)) {
         ctx.check_stop()?;
         checked += 1;
@@ -85,9 +92,28 @@ pub fn check(ctx: &Context, request: &Request) -> Result<Report> {
     }
     let repository_bytes = git.history_bytes()?;
     if request.paths.is_empty() {
-        findings.extend(gitrules::judge_whole(limits, repository_bytes, git.tracked_bytes()?));
+        let sizes = files.iter().filter(|_| scope == Scope::All).map(|(file, _)| git.size(&file.id));
+        let finding = gitrules::judge_whole(limits, repository_bytes, sizes.sum::<Result<u64>>()?);
+        match finding {
+            Some(finding) if scope == Scope::All => findings.push(finding),
+            // What one commits does not make it smaller: that must not be in the way of mending it.
+            Some(finding) => notes.push(format!("{}: {}", finding.reason, finding.hint)),
+            None => {}
+        }
     }
-    Ok(Report { findings, scope, checked, repository_bytes })
+    Ok(Report { findings, scope, checked, repository_bytes, notes })
+}
+
+/// The repository that the guard looks at: the one that one stands in, which may be one within the workspace; seen from
+/// outside (`--workspace`), that of the workspace.
+fn stood_in(ctx: &Context) -> PathBuf {
+    let cwd = &ctx.env.cwd;
+    let inside = |root: &PathBuf| match (cwd.canonicalize(), root.canonicalize()) {
+        (Ok(cwd), Ok(root)) => cwd.starts_with(root),
+        _ => cwd.starts_with(root),
+    };
+    let workspace = ctx.workspace.as_ref().map(|workspace| &workspace.root);
+    workspace.filter(|root| !inside(root)).unwrap_or(cwd).clone()
 }
 
 /// Where git is looked for: the workspace, else the current folder.

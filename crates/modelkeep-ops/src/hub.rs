@@ -7,7 +7,7 @@ use modelkeep_core::{Error, Kind, Result};
 use modelkeep_hub::access::{self, Access};
 use modelkeep_hub::cache::RepoDir;
 use modelkeep_hub::client::Hub;
-use modelkeep_hub::home::HfHome;
+use modelkeep_hub::home::{HfHome, plain};
 use modelkeep_hub::repo::RepoId;
 
 use crate::context::Context;
@@ -18,8 +18,8 @@ pub fn home(ctx: &Context) -> Result<HfHome> {
     let mut home = home.ok_or_else(|| {
         Error::local("there is no home directory to keep Hugging Face's cache in").hint("set HF_HOME or HOME")
     })?;
-    // Theirs may be relative to where they are started; ours is to the same place.
-    let absolute = |path: &mut PathBuf| *path = ctx.absolute(path);
+    // Theirs may be relative to where they are started; ours is to the same place, and has one name.
+    let absolute = |path: &mut PathBuf| *path = plain(&ctx.absolute(path));
     [&mut home.root, &mut home.hub, &mut home.xet, &mut home.datasets, &mut home.token].into_iter().for_each(absolute);
     Ok(home)
 }

@@ -133,14 +133,14 @@ pub(crate) async fn bring(ctx: &Context, found: &Found, request: &Request) -> Re
     let manifest = pull::only(&whole, &filter, &model.id)?;
     let files: Vec<CacheFile> = manifest.files().iter().map(cached).collect();
     // Before it is looked at: what is here now is here when it is shown.
-    let _held = if request.dry_run { None } else { Some(dir.hold()?) };
+    let _held = if request.dry_run { None } else { Some(dir.hold(|| ctx.check_stop()).await?) };
     let missing: Vec<FileEntry> = manifest
         .files()
         .iter()
         .filter(|file| !dir.has(&entry.commit, &cached(file)) && !dir.has_blob(&cached(file)))
         .cloned()
         .collect();
-    let needed = missing.iter().map(|file| file.size).sum();
+    let needed = pull::to_come(&missing, &dir.gathering(&push.revision.short()));
     let wanted = Wanted {
         what: format!("{}@{}", model.id, push.number),
         bytes: needed,
@@ -188,7 +188,7 @@ pub(crate) async fn bring(ctx: &Context, found: &Found, request: &Request) -> Re
 /// Gathers content beside the blobs and gives each its name; bytes that came from the remote.
 async fn gather(ctx: &Context, found: &Found, dir: &RepoDir, missing: &Manifest) -> Result<u64> {
     let Found { store, view, model, push } = found;
-    let part = dir.root().join(format!(".modelkeep-pull-{}", push.revision.short()));
+    let part = dir.gathering(&push.revision.short());
     let fetched = pull::gather_in(ctx, store, view, model, push, missing, &part).await?;
     let mut known = Vec::new();
     for file in missing.files() {

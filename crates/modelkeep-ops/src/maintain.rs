@@ -52,6 +52,9 @@ pub struct Report {
     /// Every step that changes something.
     #[serde(skip)]
     pub changes: Vec<Step>,
+    /// Of what kind the first error of a task was.
+    #[serde(skip)]
+    pub failed: Option<Kind>,
 }
 
 /// A task.
@@ -63,6 +66,8 @@ pub struct Item {
     pub due: bool,
     /// What it does, or did.
     pub steps: Vec<Step>,
+    /// Why it could not be done; it is still due then.
+    pub error: Option<String>,
 }
 
 /// The action of a step that only tells.
@@ -97,6 +102,7 @@ pub async fn maintain(ctx: &Context, request: &Request) -> Result<Report> {
         notes,
         wrote: store.as_deref().map(|store| Wrote::to(store, request.dry_run)),
         changes: Vec::new(),
+        failed: None,
     };
     let mut done = BTreeSet::new();
     for task in Task::ALL {
@@ -113,12 +119,21 @@ pub async fn maintain(ctx: &Context, request: &Request) -> Result<Report> {
         if request.period.map_or(!due, |period| task.period() != period) {
             continue;
         }
-        let steps = run(ctx, task, store.as_deref(), view.as_mut(), request.dry_run)
-            .await
-            .map_err(|error| error.context(format!("maintain, {}", task.id())))?;
-        report.changes.extend(steps.iter().filter(|step| step.action != REVIEW).cloned());
-        report.tasks.push(Item { id: task.id().to_owned(), due, steps });
-        done.insert(task.id().to_owned());
+        let mut item = Item { id: task.id().to_owned(), due, steps: Vec::new(), error: None };
+        match run(ctx, task, store.as_deref(), view.as_mut(), request.dry_run).await {
+            Ok(steps) => {
+                report.changes.extend(steps.iter().filter(|step| step.action != REVIEW).cloned());
+                item.steps = steps;
+                done.insert(item.id.clone());
+            }
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            // One task that cannot be done does not keep the others from it.
+            Err(error) => {
+                report.failed = report.failed.or(Some(error.kind()));
+                item.error = Some(error.full_message());
+            }
+        }
+        report.tasks.push(item);
     }
     if request.dry_run {
         return Ok(report);
@@ -193,16 +208,16 @@ fn review(ctx: &Context, state: &State) -> Vec<Step> {
     let now = ctx.now();
     let week = SignedDuration::from_hours(7 * 24);
     let (mut grew, mut unused) = (Vec::new(), Vec::new());
-    for model in state.models.values() {
+    for model in state.kept() {
         let live = model.pushes.iter().filter(|push| push.removed.is_none());
         let all: u64 = live.clone().map(|push| push.size_bytes).sum();
         let new: u64 = live.filter(|push| now.duration_since(push.at) < week).map(|push| push.size_bytes).sum();
         if new > 0 {
-            grew.push(Step::new(REVIEW, model.id.as_str(), "grew by this in the last 7 days").bytes(new));
+            grew.push(Step::new(REVIEW, model.name(), "grew by this in the last 7 days").bytes(new));
         }
         let idle = state.last_used(model).map(|last| (day(now) - last).get_days()).filter(|days| *days > UNUSED_DAYS);
         if let Some(days) = idle.filter(|_| all > 0) {
-            unused.push(Step::new(REVIEW, model.id.as_str(), format!("not used for {days} days")).bytes(all));
+            unused.push(Step::new(REVIEW, model.name(), format!("not used for {days} days")).bytes(all));
         }
     }
     for steps in [&mut grew, &mut unused] {
@@ -246,7 +261,7 @@ async fn failed_runs(ctx: &Context, store: &Store, view: &mut View, dry_run: boo
     view.complete()?;
     let pinned = pins::pinned(ctx)?;
     let failed = |view: &View| -> Vec<_> {
-        let failed = maintain::failed_runs(&view.state, &pinned);
+        let failed = maintain::failed_runs(&view.state, &ctx.settings.retention, &pinned);
         failed
             .into_iter()
             .map(|(model, push, reason)| {
@@ -276,10 +291,7 @@ async fn failed_runs(ctx: &Context, store: &Store, view: &mut View, dry_run: boo
 
 /// What the store shows is made again where it is not what the log says.
 async fn registry(ctx: &Context, store: &Store, view: &mut View, dry_run: bool) -> Result<Vec<Step>> {
-    let stale = project::stale(ctx, store, view).await?;
-    if !stale.is_empty() && !dry_run {
-        let ids: Vec<_> = view.state.models.keys().cloned().collect();
-        project::project(ctx, store, view, &ids.iter().collect::<Vec<_>>()).await?;
-    }
+    let stale =
+        if dry_run { project::stale(ctx, store, view).await? } else { project::refresh(ctx, store, view).await? };
     Ok(stale.iter().map(|(_, path)| Step::new("show again", path.as_str(), "it is not what the log says")).collect())
 }

@@ -66,7 +66,7 @@ impl Filter {
 }
 
 /// Ignore rules for pushes, in the format of `.gitignore`.
-const IGNORE_FILE: &str = ".modelkeepignore";
+pub(crate) const IGNORE_FILE: &str = ".modelkeepignore";
 /// Where a training's callback holds what is still to be stored: `python/modelkeep/integrations`.
 pub(crate) const UNSENT: &str = "_modelkeep-unsent";
 /// A walk waits for the kernel, not for the disk; more threads than this only wait for each other.

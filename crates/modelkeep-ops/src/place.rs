@@ -3,7 +3,7 @@
 //! The order is the safety: nothing leaves git, and nothing here is let go, before the store was seen to have that very
 //! content. What only exists here stays here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,9 +15,11 @@ use modelkeep_remote::folder::failed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cache::places::{self, Name};
 use crate::context::Context;
 use crate::git::Git;
 use crate::guard::here;
+use crate::local::Stat;
 use crate::observe::UNSENT;
 use crate::placement::{Seen, look, look_around, slashed, workspace_root};
 use crate::pull::destination;
@@ -111,6 +113,7 @@ pub async fn place(ctx: &Context, request: &Request) -> Result<Report> {
 /// What is in the folders of the workspace that hold such things.
 pub(crate) fn candidates(ctx: &Context) -> Vec<PathBuf> {
     let root = workspace_root(ctx);
+    let caches = caches(ctx);
     let mut found = BTreeSet::new();
     for holder in HOLDERS {
         let Ok(entries) = fs::read_dir(root.join(holder)) else { continue };
@@ -120,7 +123,8 @@ pub(crate) fn candidates(ctx: &Context) -> Vec<PathBuf> {
             let last = entry.file_name();
             let hidden = last.to_string_lossy().starts_with('.') || last == UNSENT;
             let is_empty = path.is_dir() && fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none());
-            if !hidden && !is_empty && !HOLDERS.contains(&name.as_str()) {
+            let of_cache = caches.iter().any(|cache| cache.starts_with(&path) || path.starts_with(cache));
+            if !hidden && !is_empty && !of_cache && !HOLDERS.contains(&name.as_str()) {
                 found.insert(path);
             }
         }
@@ -128,6 +132,13 @@ pub(crate) fn candidates(ctx: &Context) -> Vec<PathBuf> {
     found.extend(WHOLE.iter().map(|name| root.join(name)).filter(|path| path.is_dir()));
     let cwd = ctx.env.cwd.canonicalize().unwrap_or_else(|_| ctx.env.cwd.clone());
     found.into_iter().map(|path| path.strip_prefix(&cwd).map_or(path.clone(), Path::to_owned)).collect()
+}
+
+/// The caches of other programs, which look after themselves: `models/cache` may be Hugging Face's.
+fn caches(ctx: &Context) -> Vec<PathBuf> {
+    let places = places::find(ctx).unwrap_or_default().into_iter();
+    let caches = places.filter(|place| place.name != Name::Models).map(|place| place.path);
+    caches.map(|path| path.canonicalize().unwrap_or(path)).collect()
 }
 
 fn decide(ctx: &Context, seen: &Seen, git: Option<&Git>, free: bool) -> Todo {
@@ -189,10 +200,8 @@ async fn apply(ctx: &Context, git: Option<&Git>, seen: &Seen, todo: Todo) -> Res
     if todo.store {
         store(ctx, seen).await?;
     }
-    let stays = seen.verdict.row.drive == Drive::Store && (todo.leave_git || todo.free);
-    if stays || todo.store {
-        stored_whole(ctx, seen).await?;
-    }
+    let leaves = seen.verdict.row.drive == Drive::Store && (todo.leave_git || todo.free);
+    let as_stored = if leaves || todo.store { stored_whole(ctx, seen).await? } else { BTreeMap::new() };
     if todo.pin {
         pins::pin(ctx, &seen.given).await?;
     }
@@ -204,17 +213,30 @@ async fn apply(ctx: &Context, git: Option<&Git>, seen: &Seen, todo: Todo) -> Res
         let name = if seen.path.is_dir() { format!("{name}/") } else { name };
         gitignore::add_placed(&root, &[name])?;
     }
-    if todo.free {
-        for file in &seen.files {
+    if todo.free { free(seen, &as_stored) } else { Ok(()) }
+}
+
+/// Removes from here what the store has. What was written since it was read stays, and so does code.
+fn free(seen: &Seen, as_stored: &BTreeMap<&PathBuf, Stat>) -> Result<()> {
+    let mut changed = Vec::new();
+    for file in seen.files.iter().filter(|file| !seen.code.contains(*file)) {
+        let now = fs::metadata(file).map_err(|error| failed("looking at", file, error))?;
+        if as_stored.get(file) == Some(&Stat::of(&now)) {
             fs::remove_file(file).map_err(|error| failed("removing", file, error))?;
-        }
-        if seen.path.is_dir() {
-            // What came in meanwhile was not looked at, and stays.
-            destination::remove_empty_folders(&seen.path);
-            let _ = fs::remove_dir(&seen.path);
+        } else {
+            changed.push(file.display().to_string());
         }
     }
-    Ok(())
+    if seen.path.is_dir() {
+        // What came in meanwhile was not looked at, and stays.
+        destination::remove_empty_folders(&seen.path);
+        let _ = fs::remove_dir(&seen.path);
+    }
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(Error::conflict(format!("{} changed meanwhile, and stays here", changed.join(", ")))
+        .hint(format!("when nothing writes there any more: modelkeep place --free {}", placement::quote(&seen.given))))
 }
 
 async fn store(ctx: &Context, seen: &Seen) -> Result<()> {
@@ -227,13 +249,16 @@ async fn store(ctx: &Context, seen: &Seen) -> Result<()> {
     push::push(ctx, request).await.map(drop)
 }
 
-/// Reads every file here once more, and looks whether the store has that content: what is not there is not let go.
-async fn stored_whole(ctx: &Context, seen: &Seen) -> Result<()> {
+/// Reads every file here once more, and looks whether the store has that content: what is not there is not let go. How
+/// each file was when it was read.
+async fn stored_whole<'a>(ctx: &Context, seen: &'a Seen) -> Result<BTreeMap<&'a PathBuf, Stat>> {
     let store = ctx.store().await?;
     let view = log::refresh(ctx, &store).await?;
-    let mut here = BTreeSet::new();
+    let (mut here, mut as_read) = (BTreeSet::new(), BTreeMap::new());
     for path in &seen.files {
-        let mut open = fs::File::open(path).map_err(|error| failed("reading", path, error))?;
+        let unreadable = |error| failed("reading", path, error);
+        let mut open = fs::File::open(path).map_err(unreadable)?;
+        as_read.insert(path, Stat::of(&open.metadata().map_err(unreadable)?));
         let (size, digest) = modelkeep_remote::folder::copy::hash(&mut open, path, &*ctx.meter())?;
         if size > 0 {
             here.insert(digest);
@@ -251,7 +276,7 @@ async fn stored_whole(ctx: &Context, seen: &Seen) -> Result<()> {
         }
     }
     if here.is_empty() {
-        return Ok(());
+        return Ok(as_read);
     }
     Err(Error::conflict(format!(
         "{} of {wanted} files are not whole on the store; {} stays as it is",
@@ -259,4 +284,44 @@ async fn stored_whole(ctx: &Context, seen: &Seen) -> Result<()> {
         seen.given
     ))
     .hint(format!("modelkeep where {}", placement::quote(&seen.given))))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use modelkeep_core::inspect::content::Content;
+    use modelkeep_core::placement::{Facts, Rules, Standing};
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_since_it_was_read_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("results");
+        fs::create_dir(&path).unwrap();
+        let files = ["done.log", "growing.log", "new.log", "plot.py"].map(|name| path.join(name));
+        for file in &files {
+            fs::write(file, "one\n").unwrap();
+        }
+        let facts =
+            Facts { path: "results/done.log".to_owned(), size: 12, content: Content::Text, trained: false, outputs: 0 };
+        let verdict = Rules::new(&[]).unwrap().judge(&facts);
+        let seen = Seen {
+            given: "results".to_owned(),
+            path,
+            facts,
+            verdict,
+            standing: Standing::default(),
+            files: files.to_vec(),
+            code: [files[3].clone()].into(),
+            tracked: Vec::new(),
+        };
+        let read = seen.files.iter().filter(|file| !file.ends_with("new.log"));
+        let as_read = read.map(|file| (file, Stat::of(&fs::metadata(file).unwrap()))).collect();
+        fs::write(&files[1], "one\ntwo\n").unwrap();
+        let error = free(&seen, &as_read).unwrap_err();
+        assert!(error.full_message().contains("growing.log") && !error.full_message().contains("done.log"));
+        assert_eq!(files.map(|file| file.exists()), [false, true, true, true]);
+    }
 }

@@ -12,7 +12,7 @@ use modelkeep_core::inspect::JSON_LIMIT;
 use modelkeep_core::inspect::content::{self, Content, HEAD};
 use modelkeep_core::placement::{self, Category, Codespaces, Drive, Facts, Hub, Rule, Rules, Standing, Verdict};
 use modelkeep_core::{Error, Result};
-use modelkeep_remote::folder::failed;
+use modelkeep_remote::folder::{copy, failed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ use crate::git::Git;
 use crate::local::Stat;
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::{log, pins, staging};
+use crate::{log, observe, pins, staging};
 
 /// Where each thing belongs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -76,6 +76,8 @@ pub(crate) struct Seen {
     pub standing: Standing,
     /// Its files.
     pub files: Vec<PathBuf>,
+    /// Those of them that are code, which stays in git and here whatever becomes of the others.
+    pub code: BTreeSet<PathBuf>,
     /// Those of them that git tracks and should not, by their paths in the repository.
     pub tracked: Vec<String>,
 }
@@ -182,21 +184,21 @@ pub(crate) fn judge(ctx: &Context, path: &Path) -> Result<(Verdict, Facts)> {
     Ok((seen.verdict, seen.facts))
 }
 
-/// What the store holds, by digest, with the sizes that there are.
-async fn held(ctx: &Context) -> Result<(std::sync::Arc<Store>, BTreeSet<Sha256>)> {
+/// What the store holds: digests with their sizes.
+async fn held(ctx: &Context) -> Result<(std::sync::Arc<Store>, BTreeMap<Sha256, u64>)> {
     let store = ctx.store().await?;
     let view = log::refresh(ctx, &store).await?;
     let held = staging::held(ctx, &store, &view).await?;
     Ok((store, held))
 }
 
-/// Files up to here are hashed to see whether the store has them; larger ones when their digest is known.
-const HASHED: u64 = 64 << 20;
-
-fn is_held(ctx: &Context, store: &Store, held: &BTreeSet<Sha256>, seen: &Seen) -> Result<bool> {
+/// Whether the store holds every file of a thing. One whose digest is not known is read, once, if the store holds
+/// something of its size.
+fn is_held(ctx: &Context, store: &Store, held: &BTreeMap<Sha256, u64>, seen: &Seen) -> Result<bool> {
     if held.is_empty() || seen.files.is_empty() {
         return Ok(false);
     }
+    let sizes: BTreeSet<u64> = held.values().copied().collect();
     let local = store.local(ctx)?;
     let root = seen.path.canonicalize().unwrap_or_else(|_| seen.path.clone());
     let known = local.hashes_below(&root)?;
@@ -206,18 +208,21 @@ fn is_held(ctx: &Context, store: &Store, held: &BTreeSet<Sha256>, seen: &Seen) -
         let path = path.canonicalize().unwrap_or_else(|_| path.clone());
         let Ok(metadata) = fs::metadata(&path) else { continue };
         let stat = Stat::of(&metadata);
+        // Empty files are nobody's loss.
+        if stat.size == 0 {
+            continue;
+        }
         let digest = match known.get(&path) {
             Some((before, digest)) if *before == stat => Some(*digest),
-            _ if stat.size <= HASHED => {
-                let bytes = fs::read(&path).map_err(|error| failed("reading", &path, error))?;
-                let digest = Sha256::of(&bytes);
+            _ if sizes.contains(&stat.size) => {
+                let mut open = fs::File::open(&path).map_err(|error| failed("reading", &path, error))?;
+                let (_, digest) = copy::hash(&mut open, &path, &*ctx.silent_meter())?;
                 hashed.push((path, stat, digest));
                 Some(digest)
             }
             _ => None,
         };
-        // Empty files are nobody's loss.
-        if stat.size > 0 && digest.is_none_or(|digest| !held.contains(&digest)) {
+        if digest.is_none_or(|digest| !held.contains_key(&digest)) {
             all = false;
             break;
         }
@@ -275,22 +280,28 @@ fn observe(ctx: &Context, rules: &Rules, git: &Tracked, given: &Path) -> Result<
         judged.push((facts, verdict));
     }
     let size = judged.iter().map(|(facts, _)| facts.size).sum();
-    let tracked: Vec<String> = files
-        .iter()
-        .zip(&judged)
-        .filter(|(_, (_, verdict))| !verdict.row.git)
-        .filter_map(|(file, _)| git.name(file))
-        .collect();
     let mut facts = weightiest(&path, &root, &judged);
     facts.size = size;
     let verdict = rules.judge(&facts);
+    let judged = || files.iter().zip(&judged);
+    let code: BTreeSet<PathBuf> =
+        judged().filter(|(_, (facts, verdict))| is_code(facts, verdict)).map(|(file, _)| file.clone()).collect();
+    // Where the whole does not belong in git, nothing of it does but code.
+    let unwanted = judged().filter(|(file, (_, own))| !own.row.git || !verdict.row.git && !code.contains(*file));
+    let tracked: Vec<String> = unwanted.filter_map(|(file, _)| git.name(file)).collect();
     let standing = Standing {
         stored: false,
-        tracked: !tracked.is_empty() || !verdict.row.git && files.iter().any(|file| git.name(file).is_some()),
+        tracked: !tracked.is_empty(),
         pinned: pins::is_pinned_path(ctx, &slashed(path.strip_prefix(&root).unwrap_or(&path)))?,
     };
-    let tracked = if verdict.row.git { tracked } else { files.iter().filter_map(|file| git.name(file)).collect() };
-    Ok(Seen { given: given.display().to_string(), path, facts, verdict, standing, files, tracked })
+    Ok(Seen { given: given.display().to_string(), path, facts, verdict, standing, files, code, tracked })
+}
+
+/// Text that the project is made of, among data or results.
+fn is_code(facts: &Facts, verdict: &Verdict) -> bool {
+    let is_text = matches!(facts.content, Content::Text | Content::Notebook);
+    let of_code = matches!(verdict.category, Category::SourceCode | Category::Requirements | Category::Notebooks);
+    is_text && of_code && verdict.row.git
 }
 
 pub(crate) fn workspace_root(ctx: &Context) -> PathBuf {
@@ -303,11 +314,12 @@ pub(crate) fn slashed(path: &Path) -> String {
     path.to_string_lossy().replace('\\', "/")
 }
 
-/// Every file below a folder. What git or a tool keeps for itself is not looked into.
+/// Every file below a folder that a push would take. What git or a tool keeps for itself is not looked into.
 pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let walk = ignore::WalkBuilder::new(folder)
         .standard_filters(false)
+        .add_custom_ignore_filename(observe::IGNORE_FILE)
         .filter_entry(|entry| !matches!(entry.file_name().to_str(), Some(".git" | ".modelkeep" | "__pycache__")))
         .build();
     for entry in walk {

@@ -37,8 +37,26 @@ pub async fn after(ctx: &Context, store: &Store, view: &mut View, models: &[&Mod
 
 /// Projects all there is, in the same way.
 pub(crate) async fn everything(ctx: &Context, store: &Store, view: &mut View) -> Result<()> {
+    let projected = all(ctx, store, view).await;
+    forgive(ctx, projected)
+}
+
+async fn all(ctx: &Context, store: &Store, view: &mut View) -> Result<()> {
     let all = view.state.kept().map(|model| model.id.clone()).collect::<Vec<_>>();
-    after(ctx, store, view, &all.iter().collect::<Vec<_>>()).await
+    project(ctx, store, view, &all.iter().collect::<Vec<_>>()).await
+}
+
+/// Makes again what is shown wherever it is not what the log says; what that was.
+pub(crate) async fn refresh(
+    ctx: &Context,
+    store: &Store,
+    view: &mut View,
+) -> Result<Vec<(Option<ModelId>, RemotePath)>> {
+    let stale = stale(ctx, store, view).await?;
+    if !stale.is_empty() {
+        all(ctx, store, view).await?;
+    }
+    Ok(stale)
 }
 
 fn forgive(ctx: &Context, projected: Result<()>) -> Result<()> {

@@ -20,7 +20,7 @@ use modelkeep_remote::folder::failed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::destination::{Standing, clear_strangers, name_of, record, settle, stand};
+use self::destination::{Standing, clear_strangers, gathering, name_of, record, settle, stand};
 use crate::base::{self, Base};
 use crate::commit::waits;
 use crate::context::{Context, Progress};
@@ -300,7 +300,7 @@ pub(crate) async fn bring(
         manifest.files().iter().filter(|file| !standing.right.contains_key(file.path.as_str())).collect();
     let wanted = Wanted {
         what: format!("{}@{}", model.id, push.number),
-        bytes: missing.iter().map(|file| file.size).sum(),
+        bytes: to_come(missing.iter().copied(), &gathering(to, push)),
         budget: None,
         into: to,
         instead: vec![format!("modelkeep pull {} --to DIR on another disk", model.id)],
@@ -315,7 +315,7 @@ pub(crate) async fn bring(
         );
         return Ok(report);
     }
-    let part = parent.join(format!(".modelkeep-pull-{}-{}", name_of(to), push.revision.short()));
+    let part = gathering(to, push);
     fs::create_dir_all(&part).map_err(|error| failed("creating", &part, error))?;
     clear_strangers(&part, manifest)?;
     let fetched = gather(ctx, store, view, model, push, manifest, &standing, &part).await?;
@@ -328,6 +328,16 @@ pub(crate) async fn bring(
 
 /// Ends the name of a file that is being fetched; it is taken up again where it stopped.
 const PART: &str = ".modelkeep-part";
+
+/// Bytes of these files that an earlier attempt did not leave in `part`: it counts as used already.
+pub(crate) fn to_come<'a>(files: impl IntoIterator<Item = &'a FileEntry>, part: &Path) -> u64 {
+    let there = |name: String| fs::metadata(part.join(name)).map_or(0, |metadata| metadata.len());
+    let left = |file: &FileEntry| {
+        let name = file.path.as_str();
+        file.size.saturating_sub(there(name.to_owned()).max(there(format!("{name}{PART}"))))
+    };
+    files.into_iter().map(left).sum()
+}
 
 /// Gathers files of a revision in a folder that nothing stands in; bytes that came from the remote.
 pub(crate) async fn gather_in(

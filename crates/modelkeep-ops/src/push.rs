@@ -479,12 +479,15 @@ fn planned(
     kind: ModelKind,
     learnt: Learnt,
     manifest: &Manifest,
-    held: &BTreeSet<Sha256>,
+    held: &BTreeMap<Sha256, u64>,
 ) -> Report {
-    let skipped = manifest.files().iter().filter(|file| held.contains(&file.sha256)).map(|file| file.size).sum();
+    let skipped = manifest.files().iter().filter(|file| held.contains_key(&file.sha256)).map(|file| file.size).sum();
     let step = |file: &modelkeep_core::manifest::FileEntry| {
-        let (action, reason) =
-            if held.contains(&file.sha256) { ("copy", "the remote has this content") } else { ("send", "new content") };
+        let (action, reason) = if held.contains_key(&file.sha256) {
+            ("copy", "the remote has this content")
+        } else {
+            ("send", "new content")
+        };
         Step::new(action, file.path.as_str(), reason).bytes(file.size)
     };
     let number = view.state.models.get(&asked.model).map_or(1, Model::next_number);

@@ -3,6 +3,7 @@
 //! One function, asked by everything that brings bytes here (`fetch`, `pull`, `serve`). It finds that they fit, evicts
 //! what is proven to be had again, puts a repository on the overflow disk, or refuses with the plan that would make room.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -54,13 +55,14 @@ pub async fn make(ctx: &Context, wanted: &Wanted<'_>, dry_run: bool) -> Result<V
     }
     let keep = into.repo.clone().into_iter().collect::<Vec<_>>();
     let mut observed = shelf::observe(ctx, Scope { include: &[], keep: &keep, assume_hub: false }).await?;
+    observed.only_on(tight.disk);
     let plan = observed.plan(ctx, tight.need).await;
     let steps = steps(&observed, &plan);
     if plan.short > 0 {
         if let Some(step) = overflow(ctx, wanted, &into, dry_run)? {
             return Ok(vec![step]);
         }
-        return Err(refuse(ctx, wanted, &tight, &keep, &plan).await);
+        return Err(Box::pin(refuse(ctx, wanted, &tight, &keep, &plan)).await);
     }
     let may = match ctx.settings.evict {
         Evict::Auto => true,
@@ -80,7 +82,9 @@ pub async fn make(ctx: &Context, wanted: &Wanted<'_>, dry_run: bool) -> Result<V
     let applied = apply(ctx, &observed, &chosen, false).await?;
     let went = chosen.iter().copied().filter(|item| !applied.stayed.contains_key(item));
     report_gone(ctx, &observed, went).await?;
-    if applied.freed < tight.need.must {
+    // What was freed counts by its bytes; a disk may give back less.
+    let full = tight.disk.is_some() && free_at(&into.path).is_some_and(|free| free < wanted.bytes);
+    if full || applied.freed < tight.need.must {
         let stayed: Vec<String> = applied.stayed.values().cloned().collect();
         let why = if stayed.is_empty() { "less came free than was expected".to_owned() } else { stayed.join("; ") };
         return Err(no_room(wanted, &tight, &format!("{}; {why}", tight.why), None));
@@ -107,9 +111,13 @@ impl Into {
         let repo = in_cache.and_then(|below| below.components().next());
         let repo = repo.map(|name| name.as_os_str().to_string_lossy().into_owned());
         let root = ctx.workspace.as_ref().map(|workspace| &workspace.root);
-        let models = in_cache.is_some() || root.is_some_and(|root| path.starts_with(root.join("models")));
+        // A repository on the overflow disk: nothing of it lies here.
+        let linked = |repo: &String| fs::read_link(hub.join(repo)).is_ok() && hub.join(repo).is_dir();
+        let elsewhere = repo.as_ref().is_some_and(linked);
+        let in_models = || root.is_some_and(|root| path.starts_with(root.join("models")));
+        let models = !elsewhere && (in_cache.is_some() || in_models());
         // Without a workspace there is no arrangement that could be out of bounds.
-        let total = root.is_some_and(|root| models || path.starts_with(root));
+        let total = !elsewhere && root.is_some_and(|root| models || path.starts_with(root));
         Ok(Self { path, models, total, repo, hub })
     }
 }
@@ -123,11 +131,13 @@ struct Tight {
     setting: Option<&'static str>,
     /// Whether it is the disk or the whole budget, so that any cache would help.
     anything: bool,
+    /// The disk, when that is what is too small: what lies on another makes no room there.
+    disk: Option<u64>,
 }
 
 impl Tight {
     async fn measure(ctx: &Context, wanted: &Wanted<'_>, into: &Into) -> Result<Self> {
-        let mut tight = Self { need: Need::default(), why: String::new(), setting: None, anything: false };
+        let mut tight = Self { need: Need::default(), why: String::new(), setting: None, anything: false, disk: None };
         if into.models {
             let high = wanted.budget.unwrap_or(ctx.settings.budget_models);
             let used = used_by(ctx, &[Name::Xet, Name::Models], &scan_hf(ctx).await?)?;
@@ -147,6 +157,7 @@ impl Tight {
         }
         if let Some(free) = free_at(&into.path) {
             let need = Need::exactly(wanted.bytes.saturating_sub(free));
+            tight.disk = disk_of(&into.path).filter(|_| need.must > 0);
             tight.add(need, (None, true), || format!("{} are free on that disk", ByteSize(free)));
         }
         Ok(tight)
@@ -193,6 +204,7 @@ async fn refuse(ctx: &Context, wanted: &Wanted<'_>, tight: &Tight, keep: &[Strin
         if tight.anything { &[Name::Models, Name::Torch, Name::Pip, Name::Uv, Name::Conda] } else { &[Name::Models] };
     let more = async {
         let mut observed = shelf::observe(ctx, Scope { include, keep, assume_hub: true }).await.ok()?;
+        observed.only_on(tight.disk);
         let plan = observed.plan(ctx, Need::exactly(tight.need.must)).await;
         (plan.short == 0).then_some(())?;
         let touched = |name: &&Name| plan.chosen.iter().any(|one| observed.is_of(one.item, **name));
@@ -232,6 +244,20 @@ fn no_room(wanted: &Wanted<'_>, tight: &Tight, why: &str, first: Option<String>)
     let more = tight.setting.map(|setting| format!("modelkeep config set {setting} SIZE"));
     let hints: Vec<String> = first.into_iter().chain(wanted.instead.clone()).chain(more).collect();
     if hints.is_empty() { error } else { error.hint(hints.join("; or ")) }
+}
+
+/// The disk that holds `folder`, or would hold it; `None` where the system does not say.
+pub(crate) fn disk_of(folder: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        folder.ancestors().find_map(|folder| fs::metadata(folder).ok()).map(|metadata| metadata.dev())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = folder;
+        None
+    }
 }
 
 /// Free bytes for this user on the disk that holds `folder`, or would hold it; `None` where the system does not say.

@@ -2,7 +2,7 @@
 //!
 //! One pass over bytes that must be sent: they are hashed as they go by. Content that the remote has is not sent.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -242,10 +242,11 @@ pub async fn hash_all(ctx: &Context, store: &Store, directory: &mut Directory) -
     store.local(ctx)?.remember_hashes(&hashed)
 }
 
-/// The digests of everything that the remote holds.
-pub async fn held(ctx: &Context, store: &Store, view: &View) -> Result<BTreeSet<Sha256>> {
+/// The digests of everything that the remote holds, with the sizes.
+pub async fn held(ctx: &Context, store: &Store, view: &View) -> Result<BTreeMap<Sha256, u64>> {
     let there = Holdings::of(ctx, store, view).await?;
-    Ok(there.by_size.values().flatten().map(|held| held.sha256).collect())
+    let held = there.by_size.iter().flat_map(|(size, held)| held.iter().map(|held| (held.sha256, *size)));
+    Ok(held.collect())
 }
 
 /// Sends small files that the remote cannot have, many at once.

@@ -84,7 +84,7 @@ pub struct Remote {
 pub struct Category {
     /// `base_models`, `finetuned`, `datasets`, `notebooks`, `results`.
     pub name: String,
-    /// Files, those of every version.
+    /// Files: those of every version, and the copies that are shown of what is filed.
     pub files: u64,
     /// Bytes.
     pub size_bytes: u64,

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::HeaderValue;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use modelkeep_hub::wire::header::SERVED;
 use modelkeep_ops::catalogue::Catalogue;
 use modelkeep_ops::catalogue::upstream::Upstream;
 
@@ -52,7 +54,14 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(hub::answer)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::check))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), metrics::count))
+        .layer(middleware::map_response(marked))
         .with_state(app)
+}
+
+/// Nobody may take an answer of ours for the Hub's own.
+async fn marked(mut response: Response) -> Response {
+    response.headers_mut().insert(SERVED, HeaderValue::from_static("1"));
+    response
 }
 
 /// It runs, and has read the log.

@@ -99,7 +99,7 @@ pub async fn run(session: &'static Session, command: Command) -> Result<ExitCode
         Command::Guard(args) => guard::run(session, &args).map(|found| code = found),
         Command::Status => status::run(session).await,
         Command::Cache(args) => cache::run(session, args).await,
-        Command::Maintain(args) => maintain::run(session, &args).await,
+        Command::Maintain(args) => maintain::run(session, &args).await.map(|found| code = found),
         Command::Doctor(args) => doctor::run(session, &args).await.map(|found| code = found),
         Command::Cost => cost::run(session).await,
         Command::Log(args) => log::run(session, args).await,

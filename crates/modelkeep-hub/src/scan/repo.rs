@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::{Blob, Broken, CachedFile, Loose, Place, Repo, Revision, is_litter};
+use crate::cache::GATHERING;
 use crate::evict::GOING;
 use crate::folder::{Folder, Kind, LinkBuffer, Stat};
 use crate::shared::{self, lexical};
@@ -20,6 +21,7 @@ pub(super) fn read(path: &Path, folder: &Folder, repo: &mut Repo) {
     repo.modified = folder.own_stat().map_or(0, |stat| stat.modified);
     let mut refs = refs(path, folder, repo);
     let mut found = Found { in_blobs: blobs(path, folder, repo), ..Found::default() };
+    repo.gathered = gathered(path);
     let going = folder.open_in(GOING.as_ref()).and_then(|mut going| going.names());
     repo.going = going.into_iter().flatten().map(|name| name.name.to_string_lossy().into_owned()).collect();
     let Some(mut snapshots) = open(folder, "snapshots", repo, Broken::NoSnapshots) else {
@@ -156,6 +158,38 @@ fn blobs(path: &Path, folder: &Folder, repo: &mut Repo) -> HashMap<String, InBlo
     found
 }
 
+/// What pulls of ours have left.
+fn gathered(path: &Path) -> Vec<Loose> {
+    let names = Folder::open(path).and_then(|mut folder| folder.names()).unwrap_or_default();
+    let folders = names.into_iter().filter(|name| name.kind == Kind::Folder);
+    let mut gathered: Vec<Loose> = folders
+        .filter_map(|folder| folder.name.into_string().ok().filter(|name| name.starts_with(GATHERING)))
+        .map(|name| {
+            let (size, modified) = sum_below(&path.join(&name), 0);
+            Loose { name, size, modified }
+        })
+        .collect();
+    gathered.sort_by(|a, b| a.name.cmp(&b.name));
+    gathered
+}
+
+/// Bytes below a folder that have no other name, and when the last was written.
+fn sum_below(path: &Path, depth: usize) -> (u64, i64) {
+    let Ok(mut folder) = Folder::open(path) else { return (0, 0) };
+    let (mut size, mut modified) = (0, folder.own_stat().map_or(0, |stat| stat.modified));
+    for name in folder.names().unwrap_or_default() {
+        let Ok(stat) = folder.stat(&name.name) else { continue };
+        let inner = match stat.kind {
+            Kind::Folder if depth < DEEPEST => sum_below(&path.join(&name.name), depth + 1),
+            Kind::File if stat.links <= 1 => (stat.size, stat.modified),
+            _ => (0, stat.modified),
+        };
+        size += inner.0;
+        modified = modified.max(inner.1);
+    }
+    (size, modified)
+}
+
 /// Its name is given to it at the end: very many are read, and each is kept once.
 fn unnamed() -> Place {
     Place::Blobs(String::new())
@@ -277,12 +311,14 @@ impl Reader<'_> {
         if through.is_some_and(|stat| stat.kind == Kind::Folder) {
             return;
         }
-        let stands = Path::new("snapshots").join(&self.revision.commit).join(&path);
-        let target = lexical(&self.path.join(stands).with_file_name("").join(says));
-        let number = match target.strip_prefix(self.path.join("blobs")) {
-            Ok(name) if name.components().count() == 1 => Found::named(in_blobs, list, &name.to_string_lossy()),
-            _ => through
-                .map(|stat| self.found.other(Blob { frees: 0, ..blob_of(Place::Elsewhere(target), &stat, &stat) })),
+        let stands = self.path.join("snapshots").join(&self.revision.commit).join(&path);
+        let number = match shared::inside(&self.path.join("blobs"), &stands, says) {
+            Some(name) if name.components().count() == 1 => Found::named(in_blobs, list, &name.to_string_lossy()),
+            _ => {
+                let target = lexical(&stands.with_file_name("").join(says));
+                let elsewhere = |stat| Blob { frees: 0, ..blob_of(Place::Elsewhere(target), &stat, &stat) };
+                through.map(|stat| self.found.other(elsewhere(stat)))
+            }
         };
         self.file(path, number);
     }

@@ -65,6 +65,7 @@ impl Desk {
             offline: false,
             stall: Duration::from_secs(20),
             retry: Retry { attempts: 8, base: Duration::from_millis(1) },
+            first_hand: false,
         }
     }
 

@@ -70,7 +70,7 @@ async fn what_may_not_pass_is_told_and_never_kept() {
 #[tokio::test]
 async fn silence_is_noticed_and_the_rest_comes_over_another_connection() {
     let desk = Desk::new();
-    let hub = Hub::new(Access { stall: Duration::from_millis(400), ..desk.access() }).unwrap();
+    let hub = Hub::new(Access { stall: Duration::from_secs(2), ..desk.access() }).unwrap();
     desk.server.fault("stall=1000000*2@resolve,stall*1@info,stall*1@tree").unwrap();
     assert_eq!(desk.bring(&hub, MODEL).await.unwrap(), LARGE as u64);
     assert!(desk.has(&pattern(LARGE)));

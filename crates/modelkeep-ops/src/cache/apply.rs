@@ -8,7 +8,7 @@ use std::path::Path;
 use modelkeep_core::Result;
 use modelkeep_hub::{evict as hub, in_use, shared};
 
-use super::shelf::{Observed, Thing, cannot};
+use super::shelf::{Observed, Thing, cannot, open_in};
 use super::{places, pulled};
 use crate::context::Context;
 use crate::observe::blocking;
@@ -41,6 +41,9 @@ async fn take(ctx: &Context, observed: &Observed, item: usize, everything: bool)
     let used = || Ok(Err("it is in use since a moment ago".to_owned()));
     match observed.things[item].clone() {
         Thing::Revision { folder, commit } => {
+            if observed.is_open(&folder, &commit) {
+                return used();
+            }
             let removed = blocking(move || {
                 hub::remove(&root, &folder, &[&commit]).map_err(cannot("removing from", &root.join(&folder)))
             });
@@ -51,7 +54,7 @@ async fn take(ctx: &Context, observed: &Observed, item: usize, everything: bool)
         }
         Thing::Loose { folder, blobs } => {
             let bytes = blocking(move || {
-                hub::drop_loose(&root, &folder, &blobs).map_err(cannot("removing from", &root.join(&folder)))
+                hub::sweep_loose(&root, &folder, &blobs).map_err(cannot("removing from", &root.join(&folder)))
             });
             Ok(Ok(bytes.await?))
         }
@@ -73,17 +76,19 @@ async fn take(ctx: &Context, observed: &Observed, item: usize, everything: bool)
             if pulled::remove(ctx, &folder)? { Ok(Ok(bytes)) } else { used() }
         }
         Thing::Whole(place) => {
-            let before = crate::walk::size(&place.path).bytes;
+            let before = place.size().bytes;
             match place.name.cleaner() {
                 places::Cleaner::Us => {
-                    if !in_use::open_below(&place.path).is_empty() {
+                    if open_in(&place).is_some() {
                         return used();
                     }
-                    empty(&place.path).map_err(cannot("emptying", &place.path))?;
+                    for path in place.own() {
+                        empty(&path).map_err(cannot("emptying", &path))?;
+                    }
                 }
                 _ => places::clean(&ctx.env, &place, everything)?,
             }
-            Ok(Ok(before.saturating_sub(crate::walk::size(&place.path).bytes)))
+            Ok(Ok(before.saturating_sub(place.size().bytes)))
         }
     }
 }
@@ -96,11 +101,10 @@ pub(crate) fn finish(ctx: &Context, observed: &Observed) -> Result<u64> {
         let finished = hub::finish(root, &repo.folder).map_err(cannot("removing from", &root.join(&repo.folder)))?;
         freed += finished.map_or(0, |removed| removed.bytes);
     }
-    for path in hub::left_behind(root) {
+    for path in hub::left_behind(root).into_iter().chain(pulled::left_behind(ctx)) {
         freed += crate::walk::size(&path).bytes;
         gone(fs::remove_dir_all(&path)).map_err(cannot("removing", &path))?;
     }
-    pulled::finish(ctx)?;
     Ok(freed)
 }
 
@@ -111,9 +115,12 @@ fn gone(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Empties a folder; the folder stays, for the program that it is of.
-fn empty(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
+/// Empties a folder, or removes a file; the folder stays, for the program that it is of.
+fn empty(path: &Path) -> io::Result<()> {
+    if path.is_file() {
+        return gone(fs::remove_file(path));
+    }
+    for entry in fs::read_dir(path)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             gone(fs::remove_dir_all(entry.path()))?;

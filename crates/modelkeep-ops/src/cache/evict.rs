@@ -15,7 +15,7 @@ use super::places::{self, Name};
 use super::shelf::{self, Observed, Scope};
 use crate::context::Context;
 use crate::report::{Step, Wrote};
-use crate::{host, log, project, walk};
+use crate::{host, log, project};
 
 /// What to evict.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -139,7 +139,7 @@ fn goal(ctx: &Context, request: &Request, include: &[Name], observed: &Observed)
 /// Bytes of the HF cache and of these others.
 pub(crate) fn used_by(ctx: &Context, others: &[Name], hf: &Cache) -> Result<u64> {
     let places = places::find(ctx)?.into_iter().filter(|place| others.contains(&place.name));
-    Ok(hf.takes() + places.map(|place| walk::size(&place.path).bytes).sum::<u64>())
+    Ok(hf.takes() + places.map(|place| place.size().bytes).sum::<u64>())
 }
 
 /// The steps of a plan.

@@ -1,5 +1,6 @@
 //! Which caches there are on a machine, and who may clean each.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -7,6 +8,7 @@ use modelkeep_core::{Error, Result};
 
 use crate::context::{Context, Env};
 use crate::hub;
+use crate::walk::{self, Sum};
 
 /// A cache that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,6 +105,39 @@ pub struct Place {
     pub name: Name,
     /// Its folder; it may not be there.
     pub path: PathBuf,
+}
+
+/// What Xet makes in its folder for each endpoint.
+const OF_XET: [&str; 5] = ["chunk-cache", "chunk_cache", "shard-cache", "shard_cache", "staging"];
+
+impl Place {
+    /// Files and folders that are the cache's own. `HF_XET_CACHE` may name a folder that others keep things in: of Xet are
+    /// `https___…/chunk-cache`, `shard-cache` and `staging`, and `logs/xet_*.log`
+    /// (<https://huggingface.co/docs/huggingface_hub/guides/manage-cache>; hf-xet 1.8).
+    pub(crate) fn own(&self) -> Vec<PathBuf> {
+        if self.name != Name::Xet {
+            return vec![self.path.clone()];
+        }
+        let begins = |path: &Path, starts: &[&str]| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            starts.iter().any(|start| name.starts_with(start))
+        };
+        let endpoints = below(&self.path).filter(|path| begins(path, &["https___", "http___"]));
+        let kept = endpoints.flat_map(|endpoint| OF_XET.map(|name| endpoint.join(name))).filter(|path| path.is_dir());
+        let logs = below(&self.path.join("logs")).filter(|path| begins(path, &["xet_"]) && path.is_file());
+        kept.chain(logs).collect()
+    }
+
+    /// How much it holds.
+    pub(crate) fn size(&self) -> Sum {
+        let mut sum = Sum::default();
+        self.own().iter().for_each(|path| sum += walk::size(path));
+        sum
+    }
+}
+
+fn below(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 /// Where each cache is, by the variables that its program reads.

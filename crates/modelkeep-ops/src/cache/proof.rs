@@ -1,11 +1,14 @@
-//! Whether something can be had again: on the remote, by the log's manifests; at the Hub, by asking it.
+//! Whether something can be had again: on the remote, by the log's manifests and then by looking there; at the Hub, by
+//! asking it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use modelkeep_core::digest::{RevisionId, Sha256};
+use modelkeep_core::digest::{RevisionId, Sha256, Txn};
 use modelkeep_core::evict::{Again, Keep};
+use modelkeep_core::manifest::Manifest;
 use modelkeep_core::registry::{Model, Push};
 use modelkeep_core::{Kind, Result};
 use modelkeep_hub::blob::{BlobId, Check};
@@ -17,18 +20,31 @@ use modelkeep_remote::folder::failed;
 
 use crate::context::Context;
 use crate::observe::blocking;
-use crate::{log, pins, tree};
+use crate::store::Store;
+use crate::{log, pins, tree, verify};
 
 /// What the remote and the lock file say of content.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    /// Content on the remote, with its size.
+    /// Content on the remote by the log, with its size.
     files: HashMap<Sha256, u64>,
+    /// The pushes that hold it.
+    pushes: Vec<Holder>,
+    store: Option<Arc<Store>>,
+    /// Which of them were found to stand there whole.
+    whole: HashMap<Txn, bool>,
     sizes: HashSet<u64>,
     /// Content that stays here.
     protected: Vec<Protected>,
     /// Versions of ours: no Hub has them, whatever they are called.
     ours: HashSet<String>,
+}
+
+#[derive(Debug)]
+struct Holder {
+    model: Arc<Model>,
+    push: Push,
+    manifest: Manifest,
 }
 
 #[derive(Debug)]
@@ -66,6 +82,7 @@ impl Known {
         let view = log::refresh(ctx, &store).await?;
         let whole = view.complete();
         for model in view.state.models.values() {
+            let shared = Arc::new(model.clone());
             for push in &model.pushes {
                 self.ours.insert(push.revision.to_string());
                 let manifest = match tree::manifest(ctx, &store, model, push).await {
@@ -81,10 +98,12 @@ impl Known {
                 // removal may be among the events that are missing.
                 if push.removed.is_none() && !view.pending.contains(&push.event) && whole.is_ok() {
                     self.files.extend(manifest.files().iter().map(|file| (file.sha256, file.size)));
+                    self.pushes.push(Holder { model: Arc::clone(&shared), push: push.clone(), manifest });
                 }
             }
         }
         self.sizes = self.files.values().copied().collect();
+        self.store = Some(store);
         whole.or_else(|error| {
             ctx.warn(format!("nothing on the remote counts as a copy: {}", error.full_message()));
             Ok(())
@@ -115,15 +134,39 @@ impl Known {
         self.protected.iter().filter(|_| !digests.is_empty()).find(holds).map(|protected| protected.keep.clone())
     }
 
-    /// Whether this content is on the remote.
+    /// Whether this content is on the remote, by the log.
     pub fn has(&self, sha256: &Sha256) -> bool {
         self.files.contains_key(sha256)
     }
 
-    /// Whether the remote has every file of a revision, by its SHA-256.
-    pub async fn holds(&self, root: &Path, repo: &Repo, revision: &Revision) -> Result<bool> {
+    /// Whether the remote has this content: the log cannot know of a folder that somebody deleted there, so the pushes that
+    /// hold it are looked at. Each once.
+    pub async fn stands(&mut self, ctx: &Context, content: &BTreeSet<Sha256>) -> Result<bool> {
+        let Some(store) = &self.store else { return Ok(false) };
+        let mut missing = content.clone();
+        for Holder { model, push, manifest } in &self.pushes {
+            if missing.is_empty() {
+                break;
+            }
+            if !manifest.files().iter().any(|file| missing.contains(&file.sha256)) {
+                continue;
+            }
+            let whole = match self.whole.get(&push.txn) {
+                Some(whole) => *whole,
+                None => !verify::examine(ctx, store, model, push, false).await?.any(),
+            };
+            self.whole.insert(push.txn, whole);
+            if whole {
+                missing.retain(|sha256| !manifest.files().iter().any(|file| file.sha256 == *sha256));
+            }
+        }
+        Ok(missing.is_empty())
+    }
+
+    /// The digests of a revision's files, when the remote has every one by the log.
+    pub async fn holds(&self, root: &Path, repo: &Repo, revision: &Revision) -> Result<Option<BTreeSet<Sha256>>> {
         if self.files.is_empty() || revision.files.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let blobs: BTreeSet<usize> = revision.files.iter().map(|file| file.blob).collect();
         let blobs: Vec<&Blob> = blobs.into_iter().map(|blob| &repo.blobs[blob]).collect();
@@ -131,14 +174,17 @@ impl Known {
         let (named, others): (Vec<&Blob>, Vec<&Blob>) = blobs.into_iter().partition(|blob| blob.sha256().is_some());
         let here = |blob: &&Blob| blob.sha256().is_some_and(|sha256| self.files.get(&sha256) == Some(&blob.size));
         if !named.iter().all(here) || !others.iter().all(|blob| self.sizes.contains(&blob.size)) {
-            return Ok(false);
+            return Ok(None);
         }
+        let mut digests: BTreeSet<Sha256> = named.iter().filter_map(|blob| blob.sha256()).collect();
         for blob in others {
-            if !self.has(&hash(blob.path(root)).await?) {
-                return Ok(false);
+            let digest = hash(blob.path(root)).await?;
+            if !self.has(&digest) {
+                return Ok(None);
             }
+            digests.insert(digest);
         }
-        Ok(true)
+        Ok(Some(digests))
     }
 }
 

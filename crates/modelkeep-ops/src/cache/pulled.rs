@@ -42,7 +42,6 @@ pub(super) fn observe(ctx: &Context, known: &Known, observed: &mut Observed) -> 
         let content = content(&local, &path)?;
         let digests: BTreeSet<Sha256> = content.files.iter().map(|(digest, _)| *digest).collect();
         let everything_there = content.strange.is_none() && digests.iter().all(|digest| known.has(digest));
-        let again = if everything_there && !digests.is_empty() { Again::Remote } else { Again::Nowhere };
         let open = in_use::open_below(&path).into_iter().next();
         let keep = open
             .map(|open| Keep::InUse(format!("a process has {} open", open.file_name().unwrap_or_default().display())))
@@ -54,10 +53,15 @@ pub(super) fn observe(ctx: &Context, known: &Known, observed: &mut Observed) -> 
             parts: Vec::new(),
             back: Back { files: content.files.len() as u64, bytes },
             last_used: content.last_used,
-            again,
+            again: Again::Nowhere,
             keep,
         };
-        observed.add(Thing::Pulled(Pulled { path }), bytes, item);
+        let thing = Thing::Pulled(Pulled { path });
+        if everything_there && !digests.is_empty() {
+            observed.add_stored(digests, thing, bytes, item);
+        } else {
+            observed.add(thing, bytes, item);
+        }
     }
     Ok(())
 }
@@ -123,14 +127,10 @@ pub(super) fn remove(ctx: &Context, pulled: &Pulled) -> Result<bool> {
     Ok(true)
 }
 
-/// Finishes what a run that was killed had begun.
-pub(super) fn finish(ctx: &Context) -> Result<()> {
-    let Some(workspace) = &ctx.workspace else { return Ok(()) };
-    let folders = fs::read_dir(workspace.root.join("models")).into_iter().flatten().flatten().map(|entry| entry.path());
-    for entry in folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten()) {
-        if entry.file_name().to_string_lossy().starts_with(GOING) {
-            fs::remove_dir_all(entry.path()).map_err(cannot("removing", &entry.path()))?;
-        }
-    }
-    Ok(())
+/// Folders that were on their way out when a run was killed.
+pub(super) fn left_behind(ctx: &Context) -> Vec<PathBuf> {
+    let models = ctx.workspace.as_ref().map(|workspace| workspace.root.join("models"));
+    let folders = models.and_then(|models| fs::read_dir(models).ok()).into_iter().flatten().flatten();
+    let entries = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(GOING)).map(|entry| entry.path()).collect()
 }

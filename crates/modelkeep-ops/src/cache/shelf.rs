@@ -7,17 +7,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::{StreamExt as _, stream};
 use modelkeep_core::Result;
 use modelkeep_core::budget::Need;
+use modelkeep_core::digest::Sha256;
 use modelkeep_core::evict::{self, Again, Back, Chosen, Item, Keep, Plan, Rate, Shelf};
+use modelkeep_hub::access::Access;
 use modelkeep_hub::client::Hub;
 use modelkeep_hub::in_use;
 use modelkeep_hub::repo::RepoKind;
-use modelkeep_hub::scan::{Cache, Loose, Repo, Revision};
+use modelkeep_hub::scan::{Cache, CachedFile, Loose, Repo, Revision};
 use modelkeep_remote::folder::failed;
 
 use super::places::{self, Cleaner, Name, Place};
 use super::proof::{Known, ask_hub, may_be_at_hub};
 use super::{pulled, scan_hf, torch, used};
 use crate::context::Context;
+use crate::room::disk_of;
 use crate::{hub, walk};
 
 /// What an item of the shelf is, to whoever takes it away.
@@ -50,6 +53,20 @@ pub(crate) struct Observed {
     pub hf: Cache,
     /// Revisions that only the Hub could vouch for, by item: repository and revision by their places in `hf`.
     asks: HashMap<usize, (usize, usize)>,
+    /// What the remote has by the log, by item, and was not looked at there yet: its content.
+    stored: HashMap<usize, Stored>,
+    /// In a box, for whatever makes room holds it while it waits.
+    known: Box<Known>,
+}
+
+/// What the remote has by the log.
+#[derive(Debug)]
+struct Stored {
+    content: BTreeSet<Sha256>,
+    /// What is known of it when the remote does not have it after all.
+    otherwise: Again,
+    /// Whom to ask then: as in [`Observed::asks`].
+    at_hub: Option<(usize, usize)>,
 }
 
 /// What is to be looked at.
@@ -66,7 +83,7 @@ pub(crate) struct Scope<'a> {
 /// A file that nothing leads to is let be for so long: it may be about to be linked.
 const YOUNG: i64 = 3600;
 
-/// Looks at the caches. The Hub is not asked yet.
+/// Looks at the caches. The Hub is not asked yet, and nobody has looked whether the remote still has what its log says.
 pub(crate) async fn observe(ctx: &Context, scope: Scope<'_>) -> Result<Observed> {
     let known = Known::read(ctx).await?;
     let mut observed = Observed { hf: scan_hf(ctx).await?, ..Observed::default() };
@@ -82,6 +99,7 @@ pub(crate) async fn observe(ctx: &Context, scope: Scope<'_>) -> Result<Observed>
             Name::Xet | Name::Datasets | Name::Pip | Name::Uv | Name::Conda => whole(ctx, place, &mut observed),
         }
     }
+    observed.known = Box::new(known);
     Ok(observed)
 }
 
@@ -93,11 +111,42 @@ impl Observed {
         self.push(thing, Item { parts, ..item });
     }
 
+    /// One more whose content the remote has by the log.
+    pub fn add_stored(&mut self, content: BTreeSet<Sha256>, thing: Thing, bytes: u64, item: Item) {
+        let stored = Stored { content, otherwise: Again::Unknown, at_hub: None };
+        self.stored.insert(self.shelf.items.len(), stored);
+        self.add(thing, bytes, Item { again: Again::Remote, ..item });
+    }
+
     /// Repository and commit of a revision in the HF cache.
     pub fn revision(&self, item: usize) -> Option<(String, String)> {
         let Thing::Revision { folder, commit } = &self.things[item] else { return None };
         let repo = self.hf.repos.iter().find(|repo| repo.folder == *folder)?;
         Some((repo.id.clone(), commit.clone()))
+    }
+
+    /// Whether a process has a file of this revision open by now.
+    pub fn is_open(&self, folder: &str, commit: &str) -> bool {
+        let repo = self.hf.repos.iter().find(|repo| repo.folder == folder);
+        let revision = repo.and_then(|repo| repo.revisions.iter().find(|revision| revision.commit == commit));
+        let (Some(repo), Some(revision), Ok(real)) = (repo, revision, self.hf.hub.canonicalize()) else { return false };
+        open_file(&real.join(folder), repo, revision, &in_use::open_below(&real)).is_some()
+    }
+
+    /// What lies on another disk than this one stays; without one, nothing is said of disks.
+    pub fn only_on(&mut self, disk: Option<u64>) {
+        let Some(disk) = disk else { return };
+        for (item, thing) in self.shelf.items.iter_mut().zip(&self.things) {
+            let path = match thing {
+                Thing::Revision { folder, .. } | Thing::Loose { folder, .. } => &self.hf.hub.join(folder),
+                Thing::Payloads(_) | Thing::Begun => &self.hf.hub,
+                Thing::Whole(Place { path, .. }) | Thing::Checkpoint(path) => path,
+                Thing::Pulled(pulled) => &pulled.path,
+            };
+            if item.keep.is_none() && disk_of(path).is_some_and(|own| own != disk) {
+                item.keep = Some(Keep::Elsewhere);
+            }
+        }
     }
 
     /// Whether an item is of this cache.
@@ -115,8 +164,8 @@ impl Observed {
         self.things.push(thing);
     }
 
-    /// Plans, and asks the Hub about exactly those revisions that would go if it had them, until it has vouched for all
-    /// of the plan. What a stopped eviction had begun is finished whether it is needed or not.
+    /// Plans; looks at the remote and asks the Hub about exactly what would go if they had it, until they have vouched for
+    /// all of the plan. What a stopped eviction had begun is finished whether it is needed or not.
     pub async fn plan(&mut self, ctx: &Context, need: Need) -> Plan {
         let mut plan = self.plan_asking(ctx, need).await;
         let begun = self.things.iter().position(|thing| *thing == Thing::Begun);
@@ -138,19 +187,38 @@ impl Observed {
                 hopeful.items[*item].again = Again::Hub;
             }
             let plan = evict::plan(&hopeful, need, ctx.now(), rate);
-            let asked: Vec<usize> =
-                plan.chosen.iter().map(|one| one.item).filter(|item| self.asks.contains_key(item)).collect();
-            if asked.is_empty() {
+            let chosen = || plan.chosen.iter().map(|one| one.item);
+            let stored: Vec<usize> = chosen().filter(|item| self.stored.contains_key(item)).collect();
+            let asked: Vec<usize> = chosen().filter(|item| self.asks.contains_key(item)).collect();
+            if asked.is_empty() && stored.is_empty() {
                 return plan;
             }
+            self.look(ctx, stored).await;
             self.ask(ctx, asked).await;
         }
     }
 
-    /// Asks the Hub about these items, or all that it could vouch for.
+    /// Looks and asks about everything.
     pub async fn ask_all(&mut self, ctx: &Context) {
+        let all = self.stored.keys().copied().collect();
+        self.look(ctx, all).await;
         let all = self.asks.keys().copied().collect();
         self.ask(ctx, all).await;
+    }
+
+    /// Looks whether these items are on the remote as its log says. What is not, or cannot be looked at, is not proven by it.
+    async fn look(&mut self, ctx: &Context, items: Vec<usize>) {
+        for item in items {
+            let Some(stored) = self.stored.remove(&item) else { continue };
+            let stands = self.known.stands(ctx, &stored.content).await.unwrap_or_else(|error| {
+                ctx.warn(format!("the remote could not be asked what it holds: {}", error.full_message()));
+                false
+            });
+            if !stands {
+                self.shelf.items[item].again = stored.otherwise;
+                self.asks.extend(stored.at_hub.map(|places| (item, places)));
+            }
+        }
     }
 
     async fn ask(&mut self, ctx: &Context, items: Vec<usize>) {
@@ -180,9 +248,14 @@ impl Observed {
     }
 }
 
-/// The Hub, asked twice at most: making room must not wait for one that is away.
+/// The Hub, asked twice at most: making room must not wait for one that is away. A server of ours in its place hands on
+/// what lies in this very cache, and proves nothing.
 fn quick_hub(ctx: &Context) -> Option<Hub> {
-    hub::open_with(ctx, |access| access.retry.attempts = 2).ok().flatten()
+    let change = |access: &mut Access| {
+        access.retry.attempts = 2;
+        access.first_hand = true;
+    };
+    hub::open_with(ctx, change).ok().flatten()
 }
 
 async fn observe_hf(ctx: &Context, scope: Scope<'_>, known: &Known, observed: &mut Observed) -> Result<()> {
@@ -212,11 +285,17 @@ async fn observe_hf(ctx: &Context, scope: Scope<'_>, known: &Known, observed: &m
                 });
             }
             let keep = keep(&real, repo, revision, &open, locked, scope, known);
-            let mut again = Again::Nowhere;
-            if known.holds(&root, repo, revision).await? {
+            let may_be_at_hub = may_be_at_hub(ctx, known, repo, revision);
+            let mut again = match (may_be_at_hub, scope.assume_hub) {
+                (true, true) => Again::AssumedHub,
+                (true, false) => Again::Unknown,
+                (false, _) => Again::Nowhere,
+            };
+            if let Some(content) = known.holds(&root, repo, revision).await? {
+                let at_hub = (again == Again::Unknown).then_some((repo_at, revision_at));
+                let otherwise = if may_be_at_hub { again } else { Again::Unknown };
+                observed.stored.insert(observed.shelf.items.len(), Stored { content, otherwise, at_hub });
                 again = Again::Remote;
-            } else if may_be_at_hub(ctx, known, repo, revision) {
-                again = if scope.assume_hub { Again::AssumedHub } else { Again::Unknown };
             }
             if revision.files.is_empty() && revision.refs.is_empty() {
                 again = Again::NotNeeded;
@@ -243,7 +322,8 @@ async fn observe_hf(ctx: &Context, scope: Scope<'_>, known: &Known, observed: &m
         let paths = payloads.iter().map(|payload| payload.path.clone()).collect();
         observed.add(Thing::Payloads(paths), bytes, junk("shared files that no repository links to".to_owned()));
     }
-    let begun = modelkeep_hub::evict::left_behind(&hf.hub);
+    let mut begun = modelkeep_hub::evict::left_behind(&hf.hub);
+    begun.extend(pulled::left_behind(ctx));
     let begun_here = hf.repos.iter().any(|repo| !repo.going.is_empty());
     if begun_here || !begun.is_empty() {
         let bytes = begun.iter().map(|path| walk::size(path).bytes).sum();
@@ -279,13 +359,7 @@ fn keep(
     if locked {
         return Some(Keep::InUse("something is downloading to this repository".to_owned()));
     }
-    let is_open = |file: &modelkeep_hub::scan::CachedFile| {
-        let blob = &repo.blobs[file.blob];
-        open.contains(&blob.path(&root)) || blob.payload.as_ref().is_some_and(|payload| open.contains(payload))
-    };
-    if !open.is_empty()
-        && let Some(file) = revision.files.iter().find(|file| is_open(file))
-    {
+    if let Some(file) = open_file(&root, repo, revision, open) {
         return Some(Keep::InUse(format!("a process has {} open", file.path)));
     }
     if let Some(broken) = repo.broken.first() {
@@ -295,6 +369,16 @@ fn keep(
         return Some(Keep::Elsewhere);
     }
     known.keep(repo, revision)
+}
+
+/// A file of a revision that a process has open.
+fn open_file<'a>(root: &Path, repo: &Repo, revision: &'a Revision, open: &HashSet<PathBuf>) -> Option<&'a CachedFile> {
+    let is_open = |file: &&CachedFile| {
+        let blob = &repo.blobs[file.blob];
+        let real = blob.payload.as_ref().and_then(|payload| payload.canonicalize().ok());
+        open.contains(&blob.path(root)) || real.is_some_and(|payload| open.contains(&payload))
+    };
+    if open.is_empty() { None } else { revision.files.iter().find(is_open) }
 }
 
 /// Files that nothing leads to, of one repository.
@@ -309,6 +393,7 @@ fn loose(ctx: &Context, hub: &Path, repo: &Repo, open: &HashSet<PathBuf>, locked
     for (one, many, found) in [
         ("unfinished download", "unfinished downloads", &repo.incomplete),
         ("file that no revision links to", "files that no revision links to", &repo.orphans),
+        ("unfinished pull", "unfinished pulls", &repo.gathered),
     ] {
         let found: Vec<&Loose> = found.iter().filter(old).collect();
         let kind = if found.len() == 1 { one } else { many };
@@ -323,7 +408,7 @@ fn loose(ctx: &Context, hub: &Path, repo: &Repo, open: &HashSet<PathBuf>, locked
 
 /// A cache that is emptied as a whole, or that nobody empties.
 fn whole(ctx: &Context, place: Place, observed: &mut Observed) {
-    let sum = walk::size(&place.path);
+    let sum = place.size();
     if sum.files == 0 {
         return;
     }
@@ -331,9 +416,7 @@ fn whole(ctx: &Context, place: Place, observed: &mut Observed) {
         Cleaner::Program { program, .. } if places::program(&ctx.env, program).is_none() => {
             Some(Keep::NoProgram(program.to_owned()))
         }
-        Cleaner::Us => in_use::open_below(&place.path)
-            .into_iter()
-            .next()
+        Cleaner::Us => open_in(&place)
             .map(|path| Keep::InUse(format!("a process has {} open", path.file_name().unwrap_or_default().display()))),
         _ => None,
     };
@@ -352,7 +435,31 @@ fn whole(ctx: &Context, place: Place, observed: &mut Observed) {
     observed.add(Thing::Whole(place), sum.bytes, item);
 }
 
+/// A file of a cache that a process has open.
+pub(super) fn open_in(place: &Place) -> Option<PathBuf> {
+    let own: Vec<PathBuf> = place.own().iter().filter_map(|path| path.canonicalize().ok()).collect();
+    in_use::open_below(&place.path).into_iter().find(|open| own.iter().any(|path| open.starts_with(path)))
+}
+
 /// An error about a path of a cache.
 pub(crate) fn cannot(doing: &'static str, path: &Path) -> impl Fn(std::io::Error) -> modelkeep_core::Error {
     move |error| failed(doing, path, error)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_on_another_disk_makes_no_room_on_this_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = disk_of(folder.path()).unwrap();
+        let kept = |disk: Option<u64>| {
+            let mut observed = Observed::default();
+            observed.add(Thing::Checkpoint(folder.path().join("net.pth")), 1, junk("net".to_owned()));
+            observed.only_on(disk);
+            observed.shelf.items.remove(0).keep
+        };
+        assert_eq!((kept(None), kept(Some(here)), kept(Some(here + 1))), (None, None, Some(Keep::Elsewhere)));
+    }
 }

@@ -10,7 +10,6 @@ use super::places::{self, Cleaner, Name};
 use super::scan_hf;
 use crate::context::Context;
 use crate::observe::blocking;
-use crate::walk;
 
 /// The caches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -53,7 +52,7 @@ pub async fn status(ctx: &Context) -> Result<Report> {
     let places = places::find(ctx)?;
     let sizes = blocking(move || {
         let others = places.into_iter().filter(|place| place.name != Name::HuggingFace);
-        Ok(others.map(|place| (walk::size(&place.path), place)).collect::<Vec<_>>())
+        Ok(others.map(|place| (place.size(), place)).collect::<Vec<_>>())
     })
     .await?;
     let mut caches = vec![Item {

@@ -26,14 +26,14 @@ pub(super) async fn observe(ctx: &Context, known: &Known, hub: &Path, observed: 
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let said = digest_in(&name);
         let mut again = Again::Nowhere;
-        let mut keep = None;
+        let (mut keep, mut stored) = (None, None);
         if said.is_some() || known.may_have(metadata.len()) {
             let digest = hash(path.clone()).await?;
             keep = known.keep_files(&BTreeSet::from([digest]));
-            if known.has(&digest) {
-                again = Again::Remote;
-            } else if said.is_some_and(|said| digest.to_string().starts_with(said)) {
+            if said.is_some_and(|said| digest.to_string().starts_with(said)) {
                 again = Again::Named;
+            } else if known.has(&digest) {
+                stored = Some(BTreeSet::from([digest]));
             }
         }
         if open.contains(&real.join(&name)) {
@@ -48,7 +48,11 @@ pub(super) async fn observe(ctx: &Context, known: &Known, hub: &Path, observed: 
             again,
             keep,
         };
-        observed.add(Thing::Checkpoint(path), metadata.len(), item);
+        let (thing, bytes) = (Thing::Checkpoint(path), metadata.len());
+        match stored {
+            Some(content) => observed.add_stored(content, thing, bytes, item),
+            None => observed.add(thing, bytes, item),
+        }
     }
     Ok(())
 }

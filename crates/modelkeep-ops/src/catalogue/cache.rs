@@ -1,11 +1,12 @@
-//! Content that was fetched, kept on this machine up to a size; what was not used for the longest time goes first.
+//! Content that was fetched, kept on this machine up to a size; what was not used for the longest time goes first, and who
+//! brings more than fits beside what others bring waits for them.
 //!
 //! Knows files and how full the disk is. What goes is decided in `modelkeep_core::bounded`.
 
 use std::collections::HashMap;
 use std::fs::{self, File, FileTimes};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use modelkeep_core::Result;
@@ -13,6 +14,10 @@ use modelkeep_core::bounded::{Kept, let_go};
 use modelkeep_core::digest::Sha256;
 use modelkeep_core::size::ByteSize;
 use modelkeep_remote::folder::failed;
+use tokio::sync::Notify;
+
+use super::content::locked;
+use crate::room::free_at;
 
 /// Ends the name of content that is still being fetched.
 const PARTIAL: &str = ".partial";
@@ -26,12 +31,30 @@ pub struct Cache {
     limit: u64,
     /// When each was last used, in seconds since 1970; what this process did not use has its file's time.
     used: Mutex<HashMap<String, u64>>,
+    /// What is being brought, with the size that it will have.
+    coming: Mutex<HashMap<Sha256, u64>>,
+    /// Told when something of it came, or will not come.
+    came: Notify,
+}
+
+/// Room for content that is being brought; it is given back when this is dropped.
+#[derive(Debug)]
+pub struct Slot<'a> {
+    cache: &'a Cache,
+    sha256: Sha256,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        locked(&self.cache.coming).remove(&self.sha256);
+        self.cache.came.notify_waiters();
+    }
 }
 
 impl Cache {
     /// The cache in `folder`, which is made when it is first needed.
     pub fn new(folder: PathBuf, limit: ByteSize) -> Self {
-        Self { folder, limit: limit.0, used: Mutex::default() }
+        Self { folder, limit: limit.0, used: Mutex::default(), coming: Mutex::default(), came: Notify::new() }
     }
 
     /// Where it is.
@@ -62,24 +85,44 @@ impl Cache {
         let _ = fs::remove_file(self.partial(sha256));
     }
 
-    /// Makes room for content of that size, and the file it goes to.
-    pub fn make_room(&self, sha256: &Sha256, size: u64) -> Result<PathBuf> {
+    /// Makes room for content of that size. Waits as long as it does not fit beside what others bring; what is larger than
+    /// all comes alone.
+    pub async fn make_room(&self, sha256: &Sha256, size: u64) -> Result<Slot<'_>> {
         fs::create_dir_all(&self.folder).map_err(|error| failed("creating", &self.folder, error))?;
-        let partial = self.partial(sha256);
-        let own = format!("{sha256}{PARTIAL}");
-        self.touch(&own);
+        loop {
+            let came = self.came.notified();
+            if self.begin(sha256, size) {
+                break;
+            }
+            came.await;
+        }
+        let slot = Slot { cache: self, sha256: *sha256 };
+        self.touch(&format!("{sha256}{PARTIAL}"));
+        let coming: HashMap<String, u64> =
+            locked(&self.coming).iter().map(|(sha256, size)| (format!("{sha256}{PARTIAL}"), *size)).collect();
         let mut kept = self.kept()?;
-        kept.retain(|one| one.key != own);
-        let held: u64 = kept.iter().map(|one| one.size).sum();
         // Where the disk has less to give than the limit allows, that is the limit. What is missing even so others may
         // have to give up.
-        let room = free(&self.folder).map_or(u64::MAX, |free| held.saturating_add(free.saturating_sub(LEFT_FREE)));
-        for one in let_go(kept, self.limit.min(room), size) {
+        let held: u64 = kept.iter().map(|one| one.size).sum();
+        let room = free_at(&self.folder).map_or(u64::MAX, |free| held.saturating_add(free.saturating_sub(LEFT_FREE)));
+        // What is on its way counts as all that it will be.
+        kept.retain(|one| !coming.contains_key(&one.key));
+        for one in let_go(kept, self.limit.min(room), coming.values().sum()) {
             // Who reads it has it open, and reads on.
             let _ = fs::remove_file(self.folder.join(&one.key));
             self.used().remove(&one.key);
         }
-        Ok(partial)
+        Ok(slot)
+    }
+
+    /// Counts content as coming, if it fits beside what comes already.
+    fn begin(&self, sha256: &Sha256, size: u64) -> bool {
+        let mut coming = locked(&self.coming);
+        let fits = coming.is_empty() || coming.values().sum::<u64>().saturating_add(size) <= self.limit;
+        if fits {
+            coming.insert(*sha256, size);
+        }
+        fits
     }
 
     /// Content that came whole and was found to be good gets its name.
@@ -128,7 +171,7 @@ impl Cache {
     }
 
     fn used(&self) -> MutexGuard<'_, HashMap<String, u64>> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.used)
     }
 }
 
@@ -136,57 +179,71 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Bytes that this user may still write where a folder is.
-#[cfg(unix)]
-fn free(folder: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(folder).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
-#[cfg(not(unix))]
-fn free(_: &Path) -> Option<u64> {
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn put(cache: &Cache, content: &[u8]) -> Sha256 {
+    async fn put(cache: &Cache, content: &[u8]) -> Sha256 {
         let sha256 = Sha256::of(content);
-        let partial = cache.make_room(&sha256, content.len() as u64).unwrap();
-        fs::write(partial, content).unwrap();
+        let _slot = cache.make_room(&sha256, content.len() as u64).await.unwrap();
+        fs::write(cache.partial(&sha256), content).unwrap();
         cache.keep(&sha256).unwrap();
         sha256
     }
 
-    #[test]
-    fn the_next_to_open_it_knows_what_was_used() {
+    #[tokio::test]
+    async fn what_is_on_its_way_stays_and_counts_as_a_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path().join("cache"), ByteSize(25));
+        let kept = put(&cache, &[1; 10]).await;
+        let coming = Sha256::of(&[2; 15]);
+        let slot = cache.make_room(&coming, 15).await.unwrap();
+        fs::write(cache.partial(&coming), [2; 5]).unwrap();
+        // The least recently used of all.
+        cache.used().insert(format!("{coming}{PARTIAL}"), 0);
+        put(&cache, &[3; 10]).await;
+        assert!(cache.open(&kept).is_none() && cache.partial(&coming).exists());
+        // What does not fit beside it waits for its end, and nothing goes for it before.
+        let large = Sha256::of(&[4; 20]);
+        let mut waiting = Box::pin(cache.make_room(&large, 20));
+        let poll =
+            |context: &mut std::task::Context<'_>| std::task::Poll::Ready(waiting.as_mut().poll(context).is_pending());
+        assert!(std::future::poll_fn(poll).await);
+        assert_eq!(cache.size(), 15);
+        fs::write(cache.partial(&coming), [2; 15]).unwrap();
+        cache.keep(&coming).unwrap();
+        drop(slot);
+        let _slot = waiting.await.unwrap();
+        assert_eq!(cache.size(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_next_to_open_it_knows_what_was_used() {
         let folder = tempfile::tempdir().unwrap();
         let cache = || Cache::new(folder.path().join("cache"), ByteSize(25));
         let first = cache();
-        let (one, two) = (put(&first, &[1; 10]), put(&first, &[2; 10]));
+        let (one, two) = (put(&first, &[1; 10]).await, put(&first, &[2; 10]).await);
         let later = seconds(SystemTime::now()) + 3600;
         first.used().insert(one.to_string(), later);
         first.remember();
         let next = cache();
-        put(&next, &[3; 10]);
+        put(&next, &[3; 10]).await;
         assert!(next.open(&one).is_some() && next.open(&two).is_none());
     }
 
-    #[test]
-    fn it_stays_within_its_size_and_leaves_others_alone() {
+    #[tokio::test]
+    async fn it_stays_within_its_size_and_leaves_others_alone() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path().join("cache"), ByteSize(25));
-        let (one, two) = (put(&cache, &[1; 10]), put(&cache, &[2; 10]));
+        let (one, two) = (put(&cache, &[1; 10]).await, put(&cache, &[2; 10]).await);
         fs::write(cache.folder().join("notes.txt"), "mine").unwrap();
         // Times are told in seconds: what was used in which order is said here.
         cache.used().insert(one.to_string(), u64::MAX);
-        let three = put(&cache, &[3; 10]);
+        let three = put(&cache, &[3; 10]).await;
         assert!(cache.open(&one).is_some() && cache.open(&two).is_none() && cache.open(&three).is_some());
         assert_eq!(cache.size(), 20);
         // What is larger than all drives all out, and stays until the next one comes.
-        let large = put(&cache, &[4; 40]);
+        let large = put(&cache, &[4; 40]).await;
         assert!(cache.open(&one).is_none() && cache.open(&large).is_some());
         assert!(cache.folder().join("notes.txt").exists());
     }

@@ -259,7 +259,8 @@ impl Contents {
         if let Some(file) = self.cache.open(sha256) {
             return self.check(file, Place::Cache, wanted, flight).await;
         }
-        let partial = self.cache.make_room(sha256, *size)?;
+        let _slot = self.cache.make_room(sha256, *size).await?;
+        let partial = self.cache.partial(sha256);
         let room = Wanted {
             what: format!("a copy of {}", object.path),
             bytes: *size,

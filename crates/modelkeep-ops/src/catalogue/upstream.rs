@@ -192,7 +192,7 @@ impl Upstream {
 
     async fn bring(&self, listed: &Listed, file: &CacheFile, flight: &Arc<Flight>) -> Result<Stat> {
         let dir = hub::repo_dir(&self.ctx, &listed.repo)?;
-        let _held = dir.hold()?;
+        let _held = dir.hold(|| self.ctx.check_stop()).await?;
         let place = Place { repo: listed.repo.clone(), commit: listed.info.sha.clone(), path: file.path.to_string() };
         let there = if dir.has_blob(file) {
             self.check(&dir, file, &place, flight).await?

@@ -15,7 +15,7 @@ use modelkeep_hub::repo::{Commit, RepoId};
 use modelkeep_remote::folder::failed;
 use sha2::Digest as _;
 
-use super::{Asked, Chosen, Request, Snapshot, default_id};
+use super::{Asked, Chosen, MAIN, Request, Snapshot, default_id};
 use crate::context::{Context, Progress};
 use crate::into_cache::Found;
 use crate::learn::Origin;
@@ -45,7 +45,7 @@ pub async fn check_free(ctx: &Context, id: &ModelId, repo: &RepoId) -> Result<()
         .hint(format!("modelkeep fetch {repo} --store --id {}", id.next())))
 }
 
-/// The remote's own copy of a repository: of that commit where one is asked for, else the newest.
+/// The remote's own copy of a repository: of that commit where one is asked for, of `main` the newest.
 pub async fn find(ctx: &Context, asked: &Asked) -> Result<Option<Found>> {
     // Without a store, or with one that does not answer either, there is no copy to speak of.
     let Ok(store) = ctx.store().await else { return Ok(None) };
@@ -55,7 +55,7 @@ pub async fn find(ctx: &Context, asked: &Asked) -> Result<Option<Found>> {
         let mut pushes = model.pushes.iter().rev().filter(|push| push.removed.is_none());
         let push = pushes.find(|push| match &commit {
             Some(commit) => push.facts.source_commit.as_deref() == Some(commit.as_str()),
-            None => asked.revision.is_none(),
+            None => asked.revision() == MAIN,
         })?;
         let of_repo = model.describe(push).source.as_deref() == Some(asked.repo.as_str());
         of_repo.then(|| (model.clone(), push.clone()))

@@ -165,7 +165,7 @@ async fn bring(
         return Err(in_the_way(&to, &report));
     }
     if standing.right.len() < inside.files().len() || !standing.ours.is_empty() || !standing.foreign.is_empty() {
-        let part = parent.join(format!(".modelkeep-pull-{}-{}", destination::name_of(&to), push.revision.short()));
+        let part = destination::gathering(&to, push);
         destination::remove_whole(&part)?;
         fs::create_dir_all(&part).map_err(|error| failed("creating", &part, error))?;
         pack::unpack(&holder, &name, &part)?;

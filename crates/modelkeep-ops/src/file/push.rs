@@ -275,11 +275,14 @@ async fn planned(ctx: &Context, store: &Store, view: &View, asked: &Asked, direc
     let held = staging::held(ctx, store, view).await?;
     let same = is_newest(view, asked, &manifest);
     let steps = manifest.files().iter().filter(|_| !same).map(|file| {
-        let (action, reason) =
-            if held.contains(&file.sha256) { ("copy", "the store has this content") } else { ("send", "new content") };
+        let (action, reason) = if held.contains_key(&file.sha256) {
+            ("copy", "the store has this content")
+        } else {
+            ("send", "new content")
+        };
         Step::new(action, file.path.as_str(), reason).bytes(file.size)
     });
-    let skipped = manifest.files().iter().filter(|file| held.contains(&file.sha256)).map(|file| file.size).sum();
+    let skipped = manifest.files().iter().filter(|file| held.contains_key(&file.sha256)).map(|file| file.size).sum();
     Ok(Report {
         place: asked.filed.place.clone(),
         shape: asked.filed.shape,

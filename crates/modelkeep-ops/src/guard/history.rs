@@ -8,7 +8,7 @@ use modelkeep_core::gitrules::Finding;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{here, judge};
+use super::{judge, stood_in};
 use crate::context::Context;
 use crate::git::Git;
 
@@ -24,6 +24,8 @@ pub struct History {
     pub checked: u64,
     /// Bytes that the history takes.
     pub repository_bytes: u64,
+    /// Whether that is more than a repository should take.
+    pub oversized: bool,
     /// About as many bytes would be saved.
     pub saves_bytes: u64,
     /// Whether the clone has only the newest commits.
@@ -53,7 +55,7 @@ const IDS_FILE: &str = "too-big.txt";
 
 /// Looks at every commit of every branch and tag.
 pub fn history(ctx: &Context) -> Result<History> {
-    let git = Git::open(&ctx.env, &here(ctx))?;
+    let git = Git::open(&ctx.env, &stood_in(ctx))?;
     let brought = git.brought(&git.everything()?)?;
     let in_use: HashSet<ObjectId> = git.tracked()?.into_iter().map(|file| file.id).collect();
     let limits = &ctx.settings.guard;
@@ -82,10 +84,12 @@ pub fn history(ctx: &Context) -> Result<History> {
         })
         .collect();
     findings.sort_by(|a, b| (b.stored_bytes, &a.finding.path).cmp(&(a.stored_bytes, &b.finding.path)));
+    let repository_bytes = git.history_bytes()?;
     let (filter_repo, bfg) = if findings.is_empty() { (Vec::new(), Vec::new()) } else { commands() };
     Ok(History {
         checked: brought.len() as u64,
-        repository_bytes: git.history_bytes()?,
+        repository_bytes,
+        oversized: repository_bytes > limits.repository.0,
         saves_bytes: findings.iter().map(|big| big.stored_bytes).sum(),
         shallow: git.is_shallow(),
         findings,

@@ -11,7 +11,7 @@ use modelkeep_remote::folder::failed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::here;
+use super::stood_in;
 use crate::context::Context;
 use crate::git::Git;
 use crate::gitignore;
@@ -101,7 +101,7 @@ enum Change {
 
 /// Puts the hooks there, or takes them away. Safe to run again.
 pub fn install(ctx: &Context, request: Install) -> Result<Installed> {
-    let git = Git::open(&ctx.env, &here(ctx))?;
+    let git = Git::open(&ctx.env, &stood_in(ctx))?;
     let (folder, managed_by) = hooks_dir(ctx, &git)?;
     let mut steps = Vec::new();
     let mut plan = Vec::new();
@@ -200,6 +200,12 @@ fn put_in(before: Option<&Hook>, hook: &Path, block: &str) -> Result<Option<Chan
             .hint(format!("chmod +x {0}, or mv {0} {0}.off", hook.display())));
     }
     let Some(text) = &there.script else {
+        let aside = chained(hook);
+        if aside.exists() {
+            let (hook, aside) = (hook.display(), aside.display());
+            return Err(Error::conflict(format!("{hook} and {aside} are both there: two hooks to run after ours"))
+                .hint(format!("put both into one, or let one go: mv {aside} {aside}.off")));
+        }
         let name = hook.file_name().unwrap_or_default().to_string_lossy();
         let after = format!("exec \"$(dirname \"$0\")/{name}{CHAINED}\" \"$@\"\n");
         return Ok(Some(Change::Chain(format!("#!/bin/sh\n{block}{after}"))));

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use modelkeep_core::digest::Sha256;
 use modelkeep_core::manifest::Manifest;
+use modelkeep_core::registry::Push;
 use modelkeep_core::{Error, Result};
 use modelkeep_remote::folder::failed;
 
@@ -32,6 +33,11 @@ pub(crate) struct Standing {
 pub(crate) fn name_of(path: &Path) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if name.len() > LONG { Sha256::of(name.as_bytes()).to_string() } else { name }
+}
+
+/// The folder beside a destination in which content gathers that is to come there.
+pub(crate) fn gathering(to: &Path, push: &Push) -> PathBuf {
+    to.with_file_name(format!(".modelkeep-pull-{}-{}", name_of(to), push.revision.short()))
 }
 
 /// File systems take names of 255 bytes; ours add up to 60.

@@ -76,8 +76,8 @@ pub async fn local(ctx: &Context) -> Result<Local> {
             Name::Pip => Row::Pip,
             _ => Row::OtherCaches,
         };
-        caches.push((place.name, place.path.clone()));
-        roots.push((place.path, row));
+        roots.extend(place.own().into_iter().map(|path| (path, row)));
+        caches.push((place.name, place.path));
     }
     roots.extend(environments(ctx).into_iter().map(|path| (path, Row::Dependencies)));
     if workspace {

@@ -1,9 +1,12 @@
 //! The remote: models from the log, the plain folders from a listing each, the quota from the store.
 
+use std::ops::Add;
+
 use futures_util::future::try_join_all;
+use modelkeep_core::filed::Place;
 use modelkeep_core::manifest::ModelKind;
 use modelkeep_core::path::RemotePath;
-use modelkeep_core::registry::State;
+use modelkeep_core::registry::{Model, State};
 use modelkeep_core::{Kind, Result, layout};
 use modelkeep_remote::{EntryKind, Inline};
 
@@ -17,6 +20,14 @@ use crate::{log, tree};
 struct Sum {
     files: u64,
     bytes: u64,
+}
+
+impl Add for Sum {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { files: self.files + other.files, bytes: self.bytes + other.bytes }
+    }
 }
 
 /// Measures it; `None` when no remote is set.
@@ -40,12 +51,12 @@ pub(super) async fn remote(ctx: &Context) -> Result<Option<Remote>> {
     let rows = [
         ("base_models", of_models(&view.state, ModelKind::Base)),
         ("finetuned", of_models(&view.state, ModelKind::Finetuned)),
-        ("datasets", datasets),
-        ("notebooks", notebooks),
-        ("results", results),
+        ("datasets", datasets + of_filed(&view.state, "datasets")),
+        ("notebooks", notebooks + of_filed(&view.state, "notebooks")),
+        ("results", results + of_filed(&view.state, "results")),
     ];
     let trashed = trash?;
-    let pushes = view.state.models.values().flat_map(|model| &model.pushes);
+    let pushes = view.state.kept().flat_map(|model| &model.pushes);
     let ours: u64 = pushes.filter(|push| trashed.contains(&push.txn.to_string())).map(|push| push.size_bytes).sum();
     #[allow(clippy::cast_precision_loss, reason = "a share")]
     let share = |bytes: u64| quota.filter(|quota| *quota > 0).map(|quota| bytes as f64 / quota as f64);
@@ -74,16 +85,24 @@ fn is_unset(ctx: &Context) -> bool {
 
 /// Every version that is not removed.
 fn of_models(state: &State, kind: ModelKind) -> Sum {
-    let pushes = state.models.values().filter(|model| model.kind == kind).flat_map(|model| &model.pushes);
-    pushes
-        .filter(|push| push.removed.is_none())
-        .fold(Sum::default(), |sum, push| Sum { files: sum.files + push.files, bytes: sum.bytes + push.size_bytes })
+    live(state.models.values().filter(|model| model.kind == kind))
+}
+
+/// The same of what is filed in a folder; what is shown there is a copy of the newest.
+fn of_filed(state: &State, folder: &str) -> Sum {
+    let is_there = |place: &Place| place.path().parts().next() == Some(folder);
+    live(state.filed.values().filter(|item| item.place.as_ref().is_some_and(is_there)))
+}
+
+fn live<'a>(kept: impl Iterator<Item = &'a Model>) -> Sum {
+    let pushes = kept.flat_map(|model| &model.pushes).filter(|push| push.removed.is_none());
+    pushes.fold(Sum::default(), |sum, push| sum + Sum { files: push.files, bytes: push.size_bytes })
 }
 
 async fn plain(store: &Store, name: &str) -> Result<Sum> {
     let entries = tree::walk(store, &RemotePath::default().join(name)).await?;
     let files = entries.iter().filter(|entry| entry.kind == EntryKind::File && !entry.is_partial());
-    Ok(files.fold(Sum::default(), |sum, file| Sum { files: sum.files + 1, bytes: sum.bytes + file.size }))
+    Ok(files.fold(Sum::default(), |sum, file| sum + Sum { files: 1, bytes: file.size }))
 }
 
 /// The transactions whose folders are in our trash.

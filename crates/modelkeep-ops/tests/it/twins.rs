@@ -50,7 +50,9 @@ impl Ground {
         if which < 2 {
             return Self::Memory(MemoryRemote::new(Profile::drive(7 + which)));
         }
-        let server = Server::start(Fake::default()).unwrap();
+        // Midnight, and with it another day in the trash, is far away.
+        let now = Some("2026-03-02T09:00:00Z".parse().unwrap());
+        let server = Server::start(Fake { now, ..Fake::default() }).unwrap();
         let remote = DriveRemote::create(options(&server, Duration::ZERO), auth(&server), "Banking LLM").await.unwrap();
         let root = remote.id().to_owned();
         Self::Drive(server, root)

@@ -31,7 +31,7 @@ fn options(server: &Server) -> Options {
     Options {
         endpoints: Endpoints::all_at(server.url()),
         retry: Retry { attempts: 12, base: Duration::from_millis(1) },
-        stall: Duration::from_millis(700),
+        stall: Duration::from_secs(30),
         settle: Duration::ZERO,
         ..Options::default()
     }

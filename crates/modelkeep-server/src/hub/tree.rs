@@ -1,6 +1,6 @@
 //! What stands in a version: folders and files, as the Hub lists them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use axum::Json;
@@ -18,6 +18,8 @@ use crate::problem::Problem;
 
 /// Bytes of a list of paths that somebody may ask about at once.
 pub const LONGEST_QUESTION: usize = 8 << 20;
+/// So many of them at most; no client asks about more than a repository's files.
+const MOST_PATHS: usize = 20_000;
 /// Entries of one page. Clients take any number; a page of everything is one round trip.
 const PAGE: usize = 10_000;
 
@@ -60,12 +62,19 @@ pub async fn paths(app: &Arc<App>, asked: &Asked, repo: &str, revision: &str, bo
         let expand = pairs.iter().any(|(key, value)| key == "expand" && value.eq_ignore_ascii_case("true"));
         Question { paths: pairs.into_iter().filter(|(key, _)| key == "paths").map(|(_, path)| path).collect(), expand }
     };
+    if question.paths.len() > MOST_PATHS {
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "that are too many paths at once"));
+    }
     let shown = Shown::find(app, repo, revision).await?;
     let files = shown.files();
-    let entries = question.paths.iter().filter_map(|path| {
-        let path = path.trim_matches('/');
-        let folder = || below(&files, path, false).filter(|_| !path.is_empty()).map(|_| of_folder(&files, path));
-        files.iter().find(|file| file.path == path).cloned().or_else(folder)
+    let by_path: HashMap<&str, &TreeEntry> = files.iter().map(|file| (file.path.as_str(), file)).collect();
+    let folders: HashSet<&str> = files.iter().flat_map(|file| above(&file.path)).collect();
+    // Each is answered once, however often it is asked about.
+    let mut asked_about = HashSet::new();
+    let paths = question.paths.iter().map(|path| path.trim_matches('/')).filter(|path| asked_about.insert(*path));
+    let entries = paths.filter_map(|path| {
+        let folder = || folders.contains(path).then(|| of_folder(&files, path));
+        by_path.get(path).map(|file| (*file).clone()).or_else(folder)
     });
     Ok(Json(listed(entries.collect(), &shown, question.expand)).into_response())
 }
@@ -92,6 +101,11 @@ fn below(files: &[TreeEntry], folder: &str, recursive: bool) -> Option<Vec<TreeE
     entries.extend(folders.into_iter().map(|folder| of_folder(files, folder)));
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     found.then_some(entries)
+}
+
+/// The folders that a file is in, from the outermost on.
+fn above(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').map(|(at, _)| &path[..at])
 }
 
 /// A folder is called by what is in it, as git does; nobody compares the name with git's own.

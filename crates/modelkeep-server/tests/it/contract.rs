@@ -192,6 +192,10 @@ async fn paths_are_asked_about_in_a_form_or_in_json() {
             .collect();
         assert_eq!(found, [("file", "config.json"), ("directory", "a")], "{kind}");
     }
+    let twice = post(&serving, "application/json", r#"{"paths": ["a", "/a/", "config.json", "a", ""]}"#).await;
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&twice.body).unwrap().as_array().unwrap().len(), 2);
+    let very_many = format!(r#"{{"paths": [{}"a"]}}"#, r#""a","#.repeat(100_000));
+    assert_eq!(post(&serving, "application/json", &very_many).await.status, 413);
     assert_eq!(post(&serving, "application/json", "no json").await.status, 400);
 }
 

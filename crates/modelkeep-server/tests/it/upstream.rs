@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use modelkeep_ops::cache::list;
+use modelkeep_ops::cache::{evict, list};
 use modelkeep_server::Options;
 use modelkeep_testkit::hub;
 
@@ -159,4 +159,18 @@ async fn what_is_handed_on_counts_as_used() {
         assert!(serving.get(WEIGHTS).await.is_good());
     }
     assert!(!notes.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_handed_on_from_a_cache_is_no_proof_that_it_may_leave_it() {
+    let (world, upstream, serving) = passing_on().await;
+    assert!(serving.get(WEIGHTS).await.is_good());
+    let answer = serving.get("/api/models/meta/tiny").await;
+    assert_eq!(answer.header("x-modelkeep-served"), "1");
+    let request = evict::Request { to: Some(modelkeep_core::size::ByteSize(0)), dry_run: true, ..Default::default() };
+    for (endpoint, may) in [(format!("http://{}", serving.address), 0), (upstream.url().to_owned(), 1)] {
+        let machine = world.machine_with("server", &[("HF_ENDPOINT", &endpoint)]);
+        let report = evict::evict(&machine.ctx, &request).await.unwrap();
+        assert_eq!(report.steps.len(), may, "{report:?}");
+    }
 }

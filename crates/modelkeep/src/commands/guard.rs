@@ -114,6 +114,9 @@ fn check(session: &Session, args: &Check) -> Result<ExitCode> {
         let looked_at = format!("checked {} {what}", words::count(report.checked, "file"));
         format!("{}{looked_at}: {verdict}\n", findings(report.findings.iter()))
     })?;
+    if !session.globals.json {
+        report.notes.iter().for_each(|note| session.note(note));
+    }
     if let Some(first) = report.findings.first() {
         session.next(&first.hint);
     }
@@ -182,7 +185,12 @@ fn past(report: &History) -> String {
     };
     let total = format!("the history takes {}", ByteSize(report.repository_bytes));
     if report.findings.is_empty() {
-        return format!("{shallow}{total}: {}\n", paint(GOOD, "nothing in it that does not belong in git"));
+        let rest = if report.oversized {
+            "what no commit leads to any more goes by: git reflog expire --expire=now --all && git gc --prune=now\n"
+        } else {
+            ""
+        };
+        return format!("{shallow}{total}: {}\n{rest}", paint(GOOD, "nothing in it that does not belong in git"));
     }
     let mut table = Table::default().left("PATH").right("SIZE").right("TAKES").left("COMMIT").left("").wide("WHY");
     for big in &report.findings {

@@ -1,5 +1,7 @@
 //! `modelkeep maintain`: upkeep that is due, as a plan, then done.
 
+use std::process::ExitCode;
+
 use clap::ValueEnum;
 use modelkeep_core::Result;
 use modelkeep_core::maintain::Period;
@@ -8,7 +10,7 @@ use modelkeep_ops::maintain::{Report, Request, maintain};
 use super::schedule;
 use crate::ask::{self, Ask};
 use crate::session::Session;
-use crate::style::{FAINT, GOOD, STRONG, paint};
+use crate::style::{BAD, FAINT, GOOD, STRONG, paint};
 use crate::words;
 
 /// Arguments.
@@ -60,10 +62,10 @@ impl Which {
     }
 }
 
-/// Runs it.
-pub async fn run(session: &Session, args: &Args) -> Result<()> {
+/// Runs it. A task that could not be done is an exit code, after the report.
+pub async fn run(session: &Session, args: &Args) -> Result<ExitCode> {
     if let Some(Action::Schedule(args)) = &args.action {
-        return schedule::run(session, args).await;
+        return schedule::run(session, args).await.map(|()| ExitCode::SUCCESS);
     }
     let ctx = session.context()?;
     let (period, dry_run) = (args.period.period(), args.dry_run);
@@ -77,7 +79,7 @@ pub async fn run(session: &Session, args: &Args) -> Result<()> {
     if !session.globals.json {
         report.notes.iter().for_each(|note| session.note(note));
     }
-    Ok(())
+    Ok(report.failed.map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.exit_code())))
 }
 
 fn human(report: &Report, grace_days: u32) -> String {
@@ -85,10 +87,10 @@ fn human(report: &Report, grace_days: u32) -> String {
         return "nothing is due\n".to_owned();
     }
     let tasks = report.tasks.iter().map(|task| {
-        let steps = if task.steps.is_empty() {
-            format!("{}\n", paint(GOOD, "all is well"))
-        } else {
-            format!("\n{}", words::steps(&task.steps))
+        let steps = match &task.error {
+            Some(error) => format!("{} {error}\n", paint(BAD, "not done:")),
+            None if task.steps.is_empty() => format!("{}\n", paint(GOOD, "all is well")),
+            None => format!("\n{}", words::steps(&task.steps)),
         };
         format!("{} {steps}", paint(STRONG, task.id.replace('_', " ")))
     });

@@ -140,6 +140,49 @@ fn what_is_pinned_labelled_or_deployed_stays_whatever_it_costs() {
 }
 
 #[test]
+fn what_somebody_deleted_on_the_store_stays_here() {
+    let sealed = Sealed::with_models();
+    for model in ["banking-v1", "llama2-7b"] {
+        sealed.ok(&format!("pull {model} --into hf-cache"));
+    }
+    // The log says still that it was pushed, and nobody removed it by a command.
+    fs::remove_dir_all(sealed.root.join("store/models/finetuned/banking-v1")).unwrap();
+    let again = |report: &Value, name: &str| {
+        let entries = report["entries"].as_array().unwrap();
+        let named = entries.iter().find(|entry| entry["name"].as_str().unwrap().contains(name));
+        named.map(|entry| entry["again"].clone())
+    };
+    let (_, report) = sealed.json("cache list");
+    assert_eq!(again(&report, "banking-v1"), Some(json!("unknown")), "{report}");
+    assert_eq!(again(&report, "llama2-7b"), Some(json!("remote")), "{report}");
+    let (_, report) = sealed.json("cache evict --to 0 --yes");
+    assert_eq!(report["steps"].as_array().unwrap().len(), 1, "{report}");
+    assert_eq!(repos(&sealed), ["models--banking--banking-v1"]);
+}
+
+#[test]
+fn what_stopped_runs_left_is_counted_and_goes() {
+    let sealed = Sealed::with_models();
+    let report = sealed.json("pull banking-v1 --into hf-cache").1;
+    let (revision, weights) = (report["revision"].as_str().unwrap(), "adapter_model.safetensors");
+    let repo = cache(&sealed).join("models--banking--banking-v1");
+    fs::remove_dir_all(repo.join("snapshots")).unwrap();
+    fs::remove_dir_all(repo.join("blobs")).unwrap();
+    // A pull that was killed when it had all but little: the rest fits, though not all of it twice.
+    let part = repo.join(format!(".modelkeep-pull-{}", &revision[..12]));
+    fs::create_dir_all(&part).unwrap();
+    fs::copy(sealed.work().join("outputs/banking-v1").join(weights), part.join(weights)).unwrap();
+    sealed.ok(&format!("config set budget.models {}", report["size_bytes"].as_u64().unwrap() + 10));
+    sealed.ok("pull banking-v1 --into hf-cache");
+    assert!(!part.exists());
+    // An eviction of pulled folders that was.
+    sealed.write("models/banking-v1/.modelkeep-going-latest/model.safetensors", &[0; 1000]);
+    let report = sealed.json("cache repair --yes").1;
+    assert_eq!(report["freed_bytes"], 1000, "{report}");
+    assert!(!sealed.work().join("models/banking-v1/.modelkeep-going-latest").exists());
+}
+
+#[test]
 fn pulled_folders_go_when_they_are_asked_for_and_unchanged() {
     let sealed = Sealed::with_models();
     for model in ["llama2-7b", "banking-v1"] {
@@ -205,6 +248,26 @@ fn other_programs_clean_their_own_caches() {
     let ran = fs::read_to_string(sealed.root.join("home/ran")).unwrap();
     assert_eq!(ran.lines().last(), Some("conda clean --packages --tarballs --yes"));
     assert_eq!(sealed.run("cache evict --include docker").code, 2);
+}
+
+#[test]
+fn of_a_folder_that_others_use_only_what_xet_made_goes() {
+    let sealed = Sealed::new();
+    let scratch = sealed.root.join("scratch");
+    sealed.set("HF_XET_CACHE", Some(scratch.to_str().unwrap()));
+    let endpoint = "https___cas_serv-tGqkUaZf_CBPHQ6h";
+    let theirs = [format!("{endpoint}/chunk-cache/ab/chunk"), "logs/xet_20260910.log".to_owned()];
+    let others = ["thesis/chapter.tex", "logs/training.log", "staging/data.csv", "notes.md"];
+    for file in theirs.iter().map(String::as_str).chain(others) {
+        fs::create_dir_all(scratch.join(file).parent().unwrap()).unwrap();
+        fs::write(scratch.join(file), [0; 1000]).unwrap();
+    }
+    let (_, status) = sealed.json("cache status");
+    let xet = status["caches"].as_array().unwrap().iter().find(|cache| cache["name"] == "xet").unwrap();
+    assert_eq!(xet["size_bytes"], 2000, "{status}");
+    sealed.ok("cache evict --to 0 --yes");
+    assert!(theirs.iter().all(|file| !scratch.join(file).exists()));
+    assert!(others.iter().all(|file| scratch.join(file).exists()));
 }
 
 #[test]
@@ -321,6 +384,24 @@ fn what_has_no_room_goes_to_the_disk_that_was_named_for_it() {
     fs::remove_dir_all(sealed.root.join("overflow")).unwrap();
     sealed.ok("cache repair --yes");
     assert_eq!(repos(&sealed), ["models--acme--new"]);
+    server.stop();
+}
+
+#[test]
+fn what_comes_to_the_other_disk_pushes_nothing_out_here() {
+    let (sealed, server) = machine();
+    sealed.ok("init --name banking --remote ../store");
+    sealed.ok("config set budget.models 1kB");
+    sealed.ok("config set overflow ../overflow");
+    sealed.ok("config set evict never");
+    fs::remove_dir_all(cache(&sealed).join("models--acme--old")).unwrap();
+    sealed.ok("fetch acme/old");
+    // A new version, for which something here would go if it counted here.
+    fs::write(sealed.root.join("hub/acme/old/tokenizer.json"), [b' '; 5000]).unwrap();
+    sealed.ok("config set evict auto");
+    let (code, report) = sealed.json("fetch acme/old");
+    assert_eq!((code, &report["fetched_bytes"], report.get("steps")), (0, &json!(5000), None), "{report}");
+    assert_eq!(repos(&sealed), ["models--acme--new", "models--acme--old"]);
     server.stop();
 }
 

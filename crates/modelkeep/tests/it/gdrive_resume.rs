@@ -24,7 +24,7 @@ fn the_rest_is_sent_by_the_next_process() {
     server.clear_calls();
 
     // Slow enough that there is a middle to be killed in.
-    server.fault("slow=40000000@upload.chunk").unwrap();
+    server.fault("slow=4000000@upload.chunk").unwrap();
     let line = crate::sealed::words("push outputs/llama2-7b llama2-7b --kind base");
     let mut push = sealed.command(&line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     while sent(&server) < 8 * MIB {

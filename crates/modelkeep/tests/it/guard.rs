@@ -109,10 +109,61 @@ fn a_repository_may_not_grow_too_big() {
     sealed.commit("one");
     sealed.ok("init");
     sealed.ok("config set guard.repository 50kB");
-    let (code, report) = sealed.json("guard check");
+    let (code, report) = sealed.json("guard check --all");
     assert_eq!((code, report["findings"][0]["path"].as_str()), (9, Some(".")), "{report}");
     sealed.git("gc -q");
-    assert_eq!(sealed.found("guard check").0, 9);
+    assert_eq!(sealed.found("guard check --all").0, 9);
+    // It is told at every commit, and stops none: the commit may be the one that mends it.
+    let (code, report) = sealed.json("guard check");
+    assert!(code == 0 && report["notes"][0].as_str().unwrap().contains("guard history"), "{report}");
+}
+
+#[test]
+fn after_a_model_was_caught_the_next_commit_passes() {
+    let sealed = Sealed::with_git();
+    sealed.ok("init");
+    sealed.ok("config set guard.repository 50kB");
+    sealed.ok("guard install");
+    sealed.write("big.dat", &[&model(), &*noise(60_000)].concat());
+    sealed.git("add -f big.dat");
+    assert!(!sealed.git_in("", &["commit", "-qm", "model"]).status.success());
+    sealed.git("rm -q --cached big.dat");
+    sealed.write("a.py", b"pass\n");
+    sealed.git("add a.py");
+    // What was staged still lies in the repository, though no commit has it.
+    sealed.git("commit -q -m code");
+    let history = sealed.ok("guard history");
+    assert!(history.stdout.contains("git gc --prune=now"), "{}", history.stdout);
+}
+
+#[test]
+fn what_is_large_only_where_it_is_checked_out_is_no_finding() {
+    let sealed = Sealed::with_git();
+    sealed.ok("init");
+    sealed.ok("config set guard.repository 50kB");
+    // As git-lfs does it: a small file in git stands for the large one.
+    sealed.git("config filter.stand-in.clean 'head -c 40'");
+    sealed.write(".gitattributes", b"*.dat filter=stand-in\n");
+    sealed.write("big.dat", &noise(60_000));
+    sealed.commit("one");
+    assert_eq!(sealed.found("guard check --all"), (0, vec![]));
+}
+
+#[test]
+fn a_repository_below_a_workspace_is_looked_at_for_itself() {
+    let sealed = Sealed::with_git();
+    sealed.ok("init");
+    fs::create_dir_all(sealed.work().join("inner")).unwrap();
+    sealed.git("-C inner init -q -b main");
+    let inner = sealed.work().join("inner");
+    let installed = sealed.command(&crate::sealed::words("guard install")).current_dir(&inner).output().unwrap();
+    assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+    sealed.write("inner/m.dat", &model());
+    sealed.git("-C inner add -f m.dat");
+    let commit = sealed.git_in("inner", &["commit", "-qm", "model"]);
+    let said = String::from_utf8_lossy(&commit.stderr) + String::from_utf8_lossy(&commit.stdout);
+    assert!(!commit.status.success() && said.contains("m.dat"), "{said}");
+    assert!(!sealed.work().join(".git/hooks/pre-commit").exists());
 }
 
 #[test]
@@ -230,12 +281,17 @@ fn other_hook_managers_are_worked_with() {
     assert!(sealed.work().join("py.log").exists());
     sealed.ok("guard install --remove");
     assert_eq!(fs::read_to_string(&hook).unwrap(), script);
-
     // Hooks that every repository of the user shares are not for one repository to change.
     sealed.git("config --global core.hooksPath /somewhere/else");
     assert_eq!(sealed.run("guard install").code, 4);
     sealed.git("config core.hooksPath .git/hooks");
     sealed.ok("guard install");
+    // Another program puts its own there after ours: there is one place for what runs after ours, and it is taken.
+    fs::write(&hook, "#!/usr/bin/env python3\n").unwrap();
+    let refused = sealed.run("guard install");
+    assert!(refused.code == 4 && refused.stderr.contains(".modelkeep-chained"), "{}", refused.stderr);
+    let aside = sealed.work().join(".git/hooks/pre-commit.modelkeep-chained");
+    assert_eq!(fs::read_to_string(&aside).unwrap(), script);
 }
 
 #[test]

@@ -113,12 +113,27 @@ fn a_fetched_model_is_stored_once_and_comes_back_from_either_side() {
     assert_eq!((code, &back["source"], &back["files"]), (0, &json!("remote"), &json!(3)), "{back}");
     let place = PathBuf::from(back["path"].as_str().unwrap());
     assert_eq!(fs::read(place.join("config.json")).unwrap(), br#"{"model_type": "llama"}"#);
+    // Whoever says `main` means the same as whoever says nothing.
+    fs::remove_dir_all(cache(&sealed)).unwrap();
+    let (code, back) = sealed.json("fetch acme/tiny@main");
+    assert_eq!((code, &back["source"], &back["commit"]), (0, &json!("remote"), &json!(commit)), "{back}");
     // What is to go to the store and is there already brings nothing here.
     fs::remove_dir_all(cache(&sealed)).unwrap();
     let (code, back) = sealed.json("fetch acme/tiny --store --stream");
     assert_eq!((code, &back["source"], &back["path"]), (0, &json!("remote"), &json!(null)), "{back}");
     assert_eq!((&back["files"], &back["fetched_bytes"]), (&json!(3), &json!(0)), "{back}");
     assert!(!cache(&sealed).exists());
+}
+
+#[test]
+fn what_is_stored_by_its_commit_has_its_licence_too() {
+    let (sealed, server) = machine();
+    sealed.ok("init --remote ../store --name banking");
+    sealed.ok("fetch acme/tiny");
+    let commit = fs::read_to_string(cache(&sealed).join("models--acme--tiny/refs/main")).unwrap();
+    sealed.ok(&format!("fetch acme/tiny@{commit} --store"));
+    assert_eq!(sealed.json("show tiny").1["license"], "apache-2.0");
+    server.stop();
 }
 
 #[test]

@@ -140,6 +140,51 @@ fn notebooks_that_nobody_touches_are_filed_and_stay() {
     assert_eq!(archived(&sealed.json("maintain weekly --yes").1), 0);
 }
 
+#[test]
+fn one_task_that_cannot_be_done_keeps_no_other_from_it() {
+    let sealed = Sealed::with_models();
+    sealed.set("MODELKEEP_MAINTAIN_NOTEBOOK_DAYS", Some("0"));
+    sealed.write("notebooks/a.ipynb", NOTEBOOK.as_bytes());
+    sealed.write("../store/notebooks/a.ipynb", b"somebody else's");
+    let (code, report) = sealed.json("maintain due --yes");
+    let failed = |report: &serde_json::Value| -> Vec<serde_json::Value> {
+        let tasks = report["tasks"].as_array().unwrap();
+        tasks.iter().filter(|task| !task["error"].is_null()).map(|task| task["id"].clone()).collect()
+    };
+    assert_eq!((code, failed(&report)), (4, vec![json!("notebooks")]), "{report}");
+    assert_eq!(report["tasks"].as_array().unwrap().len(), 9);
+    // What was done is done; what was not is still due, and says so.
+    let again = sealed.run("maintain due --yes");
+    assert!(again.code == 4 && again.stdout.contains("not done:"), "{}{}", again.stdout, again.stderr);
+    fs::remove_file(sealed.root.join("store/notebooks/a.ipynb")).unwrap();
+    let (code, report) = sealed.json("maintain due --yes");
+    assert_eq!((code, report["tasks"].as_array().unwrap().len()), (0, 1), "{report}");
+}
+
+#[test]
+fn what_is_filed_is_shown_again_and_counted() {
+    let sealed = Sealed::with_models();
+    for number in 1..=2 {
+        sealed.write("data/train.csv", format!("text,label\nhello,{number}\n").as_bytes());
+        sealed.ok("file push data/train.csv");
+    }
+    let remote = |of: &dyn Fn(&serde_json::Value) -> serde_json::Value| of(&sealed.json("status").1["remote"]);
+    let datasets = |remote: &serde_json::Value| remote["categories"][2].clone();
+    // Two versions, and the copy that is shown.
+    assert_eq!(remote(&datasets)["size_bytes"], json!(3 * 19), "{}", remote(&datasets));
+    let shown = sealed.root.join("store/datasets/train.csv");
+    fs::remove_file(&shown).unwrap();
+    sealed.ok("doctor --fix -q");
+    assert!(shown.exists());
+    fs::remove_file(&shown).unwrap();
+    sealed.ok("maintain quarterly --yes");
+    assert!(shown.exists());
+    let trash = |remote: &serde_json::Value| remote["trash_bytes"].clone();
+    assert_eq!(remote(&trash), json!(0));
+    sealed.ok("file rm datasets/train.csv --yes");
+    assert_eq!(remote(&trash), json!(2 * 19));
+}
+
 const NOTEBOOK: &str = r#"{"cells": [], "metadata": {"n": 1}, "nbformat": 4, "nbformat_minor": 5}"#;
 
 /// The archives of notebooks, oldest first, with what `tar` says is in them.
@@ -170,6 +215,8 @@ fn notebooks_are_archived_on_a_disk_of_ones_own_and_never_for_nothing() {
     };
     assert_eq!(backed_up("maintain quarterly --yes"), 0, "there is no notebook");
     assert!(archives(&sealed, "disk").is_empty());
+    sealed.write("notebooks/.ipynb_checkpoints/a.ipynb", NOTEBOOK.as_bytes());
+    assert_eq!(backed_up("maintain quarterly --yes"), 0, "Jupyter's own copies are none");
     sealed.write("notebooks/stored.ipynb", NOTEBOOK.as_bytes());
     sealed.ok("file push notebooks/stored.ipynb");
     sealed.write("notebooks/deep/only here.ipynb", NOTEBOOK.replace('1', "2").as_bytes());

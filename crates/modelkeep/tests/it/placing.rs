@@ -159,3 +159,50 @@ fn things_are_placed_and_nothing_leaves_before_the_store_has_it() {
         assert!(targets.contains(thing), "{thing}: {targets}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn code_among_data_stays_in_git_and_here() {
+    let sealed = project();
+    let git = |line: &str| {
+        let mut command = std::process::Command::new("git");
+        command.args(line.split(' ')).current_dir(sealed.work()).env("HOME", sealed.root.join("home"));
+        let output = command.env("GIT_CONFIG_NOSYSTEM", "1").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    git("init -q -b main");
+    let rows = b"text,label\nhello,1\n".repeat(600_000);
+    sealed.write("data/banking77/train.csv", &rows);
+    sealed.write("data/banking77/labels.csv", b"0,card\n");
+    sealed.write("data/banking77/prepare.py", b"import csv\n");
+    sealed.write("data/banking77/README.md", b"# Banking 77\n");
+    sealed.write("data/banking77/.modelkeepignore", b"*.tmp\n");
+    sealed.write("data/banking77/x.tmp", b"not for the store");
+    git("add -f data/banking77");
+    let report = sealed.json("place data/banking77 --free --yes").1;
+    assert_eq!(report["left"], serde_json::json!([]), "{report}");
+    let tracked = git("ls-files");
+    for (name, stays) in [("train.csv", false), ("labels.csv", false), ("prepare.py", true), ("README.md", true)] {
+        let path = format!("data/banking77/{name}");
+        assert_eq!((tracked.contains(&path), sealed.work().join(&path).exists()), (stays, stays), "{path}\n{tracked}");
+    }
+    assert!(sealed.work().join("data/banking77/x.tmp").exists(), "what no push takes is not on the store");
+    std::fs::remove_file(sealed.work().join("data/banking77/x.tmp")).unwrap();
+    sealed.ok("pull");
+    assert_eq!(std::fs::read(sealed.work().join("data/banking77/train.csv")).unwrap(), rows);
+}
+
+#[test]
+fn what_the_store_has_is_known_without_a_memory_of_ours_and_caches_are_no_models() {
+    let sealed = project();
+    sealed.set("HF_HOME", Some("models/cache"));
+    sealed.write("models/cache/hub/models--a--b/blobs/aa", &safetensors(&[("w", &[16, 16], 1)]));
+    let report = sealed.json("place --dry-run").1;
+    assert!(!report["steps"].to_string().contains("models/cache"), "{report}");
+    // A model larger than what is read for nothing, and no `.modelkeep` that remembers its digest.
+    sealed.write("outputs/big/model.safetensors", &safetensors(&[("w", &[5_000, 4_000], 1)]));
+    sealed.ok("push outputs/big big");
+    std::fs::remove_dir_all(sealed.work().join(".modelkeep")).unwrap();
+    assert_eq!(sealed.json("where outputs/big").1["items"][0]["stored"], true);
+}

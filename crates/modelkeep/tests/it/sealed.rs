@@ -188,6 +188,15 @@ impl From<Output> for Ran {
     }
 }
 
+/// Columns of paths are as wide as the temporary folder's name is long; here that does not matter.
+pub fn narrow(text: &str) -> String {
+    let mut text = text.to_owned();
+    while text.contains("   ") {
+        text = text.replace("   ", "  ");
+    }
+    text
+}
+
 /// Splits a command line at spaces; single quotes hold words together.
 pub fn words(line: &str) -> Vec<String> {
     let (mut words, mut quoted) = (vec![String::new()], false);

@@ -1,15 +1,6 @@
 //! Settings and stores by name.
 
-use crate::sealed::{Sealed, assert_seen};
-
-/// Columns of paths are as wide as the temporary folder's name is long; here that does not matter.
-fn narrow(text: &str) -> String {
-    let mut text = text.to_owned();
-    while text.contains("   ") {
-        text = text.replace("   ", "  ");
-    }
-    text
-}
+use crate::sealed::{Sealed, assert_seen, narrow};
 
 #[test]
 fn settings_say_where_they_come_from() {

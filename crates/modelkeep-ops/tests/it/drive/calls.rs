@@ -19,6 +19,11 @@ fn directory(at: &Path, files: usize) {
     }
 }
 
+/// Without those that ask what changed, which a machine with much else to do asks once more.
+fn besides_changes(calls: &[String]) -> usize {
+    calls.iter().filter(|name| *name != "changes.list").count()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_push_takes_hardly_more_than_a_call_a_file_and_the_next_almost_none() {
     let (cloud, ana) = Cloud::new().await;
@@ -34,10 +39,10 @@ async fn a_first_push_takes_hardly_more_than_a_call_a_file_and_the_next_almost_n
     let again = ana.push(&dir, "m-v1").await.unwrap();
     assert_eq!((again.created, again.sent_bytes), (false, 0));
     let calls = cloud.calls();
-    assert!(calls.len() <= 2, "{calls:?}");
+    assert!(besides_changes(&calls) <= 1, "{calls:?}");
     list::list(&ana.ctx(), &list::Request::default()).await.unwrap();
     let calls = cloud.calls();
-    assert!(calls.len() <= 2, "{calls:?}");
+    assert!(besides_changes(&calls) <= 1, "{calls:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -72,6 +72,9 @@ async fn live(spec: &str) {
     assert_eq!(files(&back), files(&two), "{spec}");
 
     cloud.server.clear_faults();
+    for person in [&mut ana, &mut ben] {
+        person.set("MODELKEEP_GDRIVE_STALL_MS", "30000");
+    }
     all_is_there(&ana, first.number, &one, &two, spec).await;
     settled(&ben).await;
     all_is_there(&cloud.machine("cyd"), first.number, &one, &two, spec).await;

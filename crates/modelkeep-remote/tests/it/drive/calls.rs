@@ -10,7 +10,7 @@ use modelkeep_remote::drive::{Options, find_folders};
 use modelkeep_remote::{Inline, Mode, NoMeter, Object, Remote};
 use tempfile::TempDir;
 
-use super::{another, auth, local, options, root, server};
+use super::{HOUR, another, auth, local, options, root, server};
 use crate::{kind, path, read, write};
 
 /// Calls of the API since the last time.
@@ -57,7 +57,7 @@ async fn folders_are_made_once_by_many_at_once() {
 async fn a_warm_look_costs_one_call_however_large_the_tree() {
     let server = server();
     let cache = TempDir::new().unwrap();
-    let with_cache = || Options { cache: Some(cache.path().join("drive.json")), ..options(&server) };
+    let with_cache = || Options { cache: Some(cache.path().join("drive.json")), fresh: HOUR, ..options(&server) };
     let first = root(&server).await;
     write(&first, ".modelkeep/format.json", b"{\"format\": 1}", Mode::New).await.unwrap();
     for number in 0..30 {

@@ -52,9 +52,10 @@ async fn live(server: &Server, remote: &DriveRemote) {
     assert!(read(&fresh, "versions/m/txn/copy").await == pattern(10_001));
 }
 
-async fn survives(faults: &[&str], change: impl Fn(Options) -> Options, seed: u64) {
+async fn survives(faults: &[&str], seed: u64) {
     let server = Server::start(Fake { faults: format!("seed:{seed}").parse().unwrap(), ..Fake::default() }).unwrap();
-    let some = change(Options { resumable_from: 1 << 20, piece: 400_000, ..options(&server) });
+    let stall = Duration::from_millis(700);
+    let some = Options { resumable_from: 1 << 20, piece: 400_000, stall, ..options(&server) };
     let remote = DriveRemote::create(some, auth(&server), "Banking LLM").await.unwrap();
     for fault in faults {
         server.fault(fault).unwrap();
@@ -66,7 +67,7 @@ macro_rules! survives {
     ($($name:ident: $($fault:literal),+;)+) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
-            survives(&[$($fault),+], |options| options, 7).await;
+            survives(&[$($fault),+], 7).await;
         }
     )+};
 }
@@ -93,7 +94,7 @@ async fn mixtures() {
         println!("seed {seed}");
         let faults =
             ["429:0.05", "5xx:0.05", "lost-reply:0.08", "cut=200000:0.1", "expire-session:0.05*2", "stall:0.004"];
-        survives(&faults, |options| options, seed).await;
+        survives(&faults, seed).await;
     }
 }
 

@@ -130,7 +130,7 @@ async fn on_another_device() {
     assert!(!device.code().is_empty());
     let address = format!("{}?user_code={}", device.address(), device.code());
     browse(&address, false).await;
-    let waiting = tokio::time::timeout(Duration::from_secs(20), device.wait());
+    let waiting = tokio::time::timeout(Duration::from_secs(300), device.wait());
     let granted = waiting.await.unwrap().unwrap();
     works(&server, refresh(&server, &granted)).await;
 }
