@@ -189,7 +189,7 @@ pub fn failed_runs<'a>(
 /// The loss of a push that is no number.
 fn not_a_number(model: &Model, push: &Push) -> Option<String> {
     let metrics = model.metrics(push);
-    metrics.iter().find(|(name, value)| name.contains("loss") && value.is_none()).map(|(name, _)| name.to_string())
+    metrics.iter().find(|(name, value)| name.contains("loss") && value.is_none()).map(|(name, _)| name.clone())
 }
 
 #[cfg(test)]
