@@ -19,7 +19,8 @@ import pytest
 from modelkeep import GoogleDriveManager, Workspace
 from modelkeep._bridge import Bridge
 from modelkeep.errors import Error, UsageError
-from modelkeep.integrations._saving import ASIDE, UNSENT, Saver, alone
+from modelkeep.integrations._saving import Saver
+from modelkeep.integrations._unsent import ASIDE, UNSENT, alone
 from steps import content
 
 

@@ -1,32 +1,17 @@
-"""Stores the checkpoints of one training in a thread of its own, one after the other, its final model, and its log.
-
-What was handed in is safe from then on: it is held by hard links in `_modelkeep-unsent`, so the training may take its
-own directory away, and what a killed training left there is sent by the next one. Each hand-in has a folder of its own::
-
-    _modelkeep-unsent/MODEL/TIME/checkpoint-500/…       under the name that it is stored as
-    _modelkeep-unsent/MODEL/TIME/request.json           what was asked
-    _modelkeep-unsent/MODEL/.TIME.part, .TIME.done      while it comes and goes: swept
-    _modelkeep-unsent/MODEL/aside-TIME/checkpoint-500/… not stored, while a later one is: kept, not sent
-
-A folder changes its name in one step and whole, so a kill leaves no half of a checkpoint under a name that is sent.
-"""
+"""Stores the checkpoints of one training in a thread of its own, one after the other, its final model, and its log."""
 
 from __future__ import annotations
 
 import atexit
-import itertools
 import json
 import logging
 import math
 import os
 import re
-import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -34,43 +19,16 @@ from typing import Any
 from .._bridge import Bridge, number
 from ..errors import ConflictError, Error, IntegrityError, InternalError, NotFoundError, UsageError
 from ..results import Checkpoint, CheckpointItem, CheckpointList, LogResult, ModelDetails, PushResult, TrainingLog
+from ._unsent import FINAL, UNSENT, HandIn, hold, made, put_aside, remove, take_over, unique
 
 log = logging.getLogger("modelkeep")
 
-UNSENT = "_modelkeep-unsent"
-"""In a training's output directory: what is finished and not stored yet. Never part of a push; called so that the
-Trainer does not upload it either: `push_to_hub` leaves out what begins with `_`."""
-FINAL = "final"
-REQUEST = "request.json"
-ASIDE = "aside-"
-FLUSH = "before the machine ends: from google.colab import drive; drive.flush_and_unmount()"
 STATE = "trainer_state.json"
+FLUSH = "before the machine ends: from google.colab import drive; drive.flush_and_unmount()"
 
 FOR_GOOD = (UsageError, ConflictError, IntegrityError, InternalError)
 """What is wrong with one thing, and does not pass by waiting; anything else is wrong with the store or the machine. A store
 that is not found is one that was unmounted."""
-
-
-@dataclass(frozen=True, eq=False)
-class HandIn:
-    """A checkpoint, or the model at the end.
-
-    Attributes
-    ----------
-    path : Path
-        The directory that is stored.
-    request : mapping
-        What is asked beside.
-    held : bool
-        Whether it is in a folder of ours, and not where the training wrote it.
-    left : bool
-        Whether an earlier training left it.
-    """
-
-    path: Path
-    request: Mapping[str, Any]
-    held: bool = True
-    left: bool = False
 
 
 class Saver:
@@ -131,7 +89,7 @@ class Saver:
 
     def start(self) -> None:
         """Begins, with what an earlier training left unsent."""
-        self._pending[:0] = self._take_over()
+        self._pending[:0] = take_over(self.unsent, {item.path.parent for item in self._pending})
         self._thread.start()
         # A script that ends early, with an error too, still stores what is finished.
         atexit.register(self._at_exit)
@@ -212,24 +170,6 @@ class Saver:
         """Whether something was stored through a mount, and is known to be on its way only."""
         written = [*self.stored, *([] if self.result is None else [self.result])]
         return any(not (report.confirmed or report.simulated) for report in written)
-
-    def _take_over(self) -> list[HandIn]:
-        """What an earlier training left, in the order in which it was handed in.
-
-        It has other names from now on: a thread that is still at it, as after a cell that was interrupted, finds it gone,
-        and deletes nothing of ours.
-        """
-        mine = {item.path.parent for item in self._pending}
-        left = []
-        for folder in sorted(self.unsent.iterdir()) if self.unsent.is_dir() else ():
-            if folder.name.startswith("."):
-                shutil.rmtree(folder, ignore_errors=True)
-            elif folder not in mine and not folder.name.startswith(ASIDE):
-                taken = self.unsent / unique()
-                with suppress(OSError):  # Somebody else was first.
-                    folder.rename(taken)
-                    left += [HandIn(path, _asked(taken), left=True) for path in taken.iterdir() if path.is_dir()]
-        return left
 
     def _hand_in(self, item: HandIn) -> None:
         with self._changed:
@@ -328,11 +268,7 @@ class Saver:
             return passed_over
 
     def _set_aside(self, item: HandIn) -> None:
-        kept = item.path
-        if item.held:
-            folder = item.path.parent
-            with suppress(OSError):
-                kept = folder.rename(folder.with_name(f"{ASIDE}{folder.name}")) / item.path.name
+        kept = put_aside(item)
         self.aside.append(kept)
         log.warning(
             "%s of %s is not stored, for something later is, and a training would go on from the older; it is kept in %s",
@@ -392,31 +328,6 @@ class Saver:
             print(f"modelkeep: {self._model} may still be on its way to the store; {FLUSH}", file=sys.stderr)
 
 
-@contextmanager
-def alone(output: Path) -> Iterator[None]:
-    """Looks at an output directory alone: processes of one training begin together, and all do the same there.
-
-    Nobody waits where the system has no such locks, or its file system none of directories.
-
-    Parameters
-    ----------
-    output : Path
-        The training's output directory, which is made.
-    """
-    folder = None
-    with suppress(ImportError, OSError):
-        import fcntl
-
-        output.mkdir(parents=True, exist_ok=True)
-        folder = os.open(output, os.O_RDONLY)
-        fcntl.flock(folder, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        if folder is not None:
-            os.close(folder)
-
-
 def step_of(name: str) -> int | None:
     """The step of a checkpoint of the Trainer.
 
@@ -432,85 +343,6 @@ def step_of(name: str) -> int | None:
     """
     found = re.fullmatch(r"checkpoint-(\d+)", name)
     return int(found[1]) if found else None
-
-
-def hold(path: Path, folder: Path, request: Mapping[str, Any]) -> HandIn:
-    """Holds a directory by hard links, which costs no bytes.
-
-    Parameters
-    ----------
-    path : Path
-        The directory.
-    folder : Path
-        Where to hold it, under its own name.
-    request : mapping
-        What is asked beside.
-
-    Returns
-    -------
-    HandIn
-        What is held; or `path` itself on a file system without hard links, where copying would slow the training.
-    """
-    try:
-        with made(folder, request) as part:
-            shutil.copytree(path, part / path.name, copy_function=os.link)
-    except OSError:
-        return HandIn(path, request, held=False)
-    return HandIn(folder / path.name, request)
-
-
-@contextmanager
-def made(folder: Path, request: Mapping[str, Any]) -> Iterator[Path]:
-    """Makes a folder that has its name once everything is in it.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-    request : mapping
-        What is asked beside. How many checkpoints stay is left for those to say that come later.
-
-    Yields
-    ------
-    Path
-        Where to write.
-    """
-    part = folder.with_name(f".{folder.name}.part")
-    try:
-        part.mkdir(parents=True)
-        yield part
-        asked = {name: value for name, value in request.items() if name != "keep_last"}
-        (part / REQUEST).write_text(json.dumps(asked, default=os.fspath), encoding="utf-8")
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def remove(folder: Path) -> None:
-    """Takes a folder away, and its name first: a kill leaves no half of it that somebody takes for the whole.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder; one that somebody has taken over already is left alone.
-    """
-    going = folder.with_name(f".{folder.name}.done")
-    with suppress(OSError):
-        shutil.rmtree(folder.rename(going), ignore_errors=True)
-
-
-_count = itertools.count()
-
-
-def unique() -> str:
-    """A name that nothing else has, and that comes after those from before.
-
-    Returns
-    -------
-    str
-        The name.
-    """
-    return f"{time.time_ns()}-{os.getpid()}-{next(_count)}"
 
 
 def newest_stored(bridge: Bridge, model: str) -> CheckpointItem | None:
@@ -594,15 +426,6 @@ def _is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         return math.isclose(a, b, rel_tol=1e-9) if numbers else bool(a == b)
 
     return one.keys() == other.keys() and all(equal(_plain(one[name]), _plain(other[name])) for name in one)
-
-
-def _asked(folder: Path) -> dict[str, Any]:
-    """What was asked of a hand-in; nothing more than its name says, where a power cut took it."""
-    try:
-        asked = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return asked if isinstance(asked, dict) else {}
 
 
 def _seconds(at: str) -> float:

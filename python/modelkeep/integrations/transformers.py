@@ -28,7 +28,8 @@ from ..drive_manager import store_of
 from ..errors import ModelkeepWarning, UsageError
 from ..progress import OnProgress
 from ..results import Checkpoint, ModelDetails, PullResult, PushResult
-from ._saving import FLUSH, STATE, Saver, alone, newest_stored, step_of
+from ._saving import FLUSH, STATE, Saver, newest_stored, step_of
+from ._unsent import alone
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
