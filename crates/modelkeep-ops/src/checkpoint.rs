@@ -287,11 +287,12 @@ fn there(view: &View, model: &ModelId, checkpoint: &Label, revision: RevisionId)
 }
 
 /// Whether a later checkpoint is on the store. Retention lets go of no other; without one, a push was removed by hand, and
-/// the training that still has its content would go on from nothing.
+/// the training that still has its content would go on from nothing. One that came back counts as when it first came.
 fn is_overtaken(model: &Model, push: &Push) -> bool {
+    let first = |revision: &RevisionId| model.pushes.iter().position(|other| other.revision == *revision);
     let is_checkpoint = |revision| model.labels_of(revision).iter().any(|label| step(label.as_str()).is_some());
-    let later = model.pushes.iter().rev().take_while(|other| other.txn != push.txn);
-    later.filter(|other| other.removed.is_none()).any(|other| is_checkpoint(&other.revision))
+    let mut live = model.pushes.iter().filter(|other| other.removed.is_none());
+    live.any(|other| is_checkpoint(&other.revision) && first(&other.revision) > first(&push.revision))
 }
 
 fn of_push(pushed: push::Report, checkpoint: &Label) -> Report {

@@ -91,9 +91,13 @@ fn what_was_removed_by_hand_comes_back_while_no_later_one_is_stored() {
         finish(&sealed, step, 1);
     }
     assert_eq!(stored(), [true, true]);
-    sealed.ok("rm banking-v3@checkpoint-1 --yes");
+    let remove = |step| {
+        sealed.ok(&format!("label --remove banking-v3 checkpoint-{step} --yes"));
+        sealed.ok(&format!("rm banking-v3@{step} --yes"));
+    };
+    remove(1);
     assert_eq!(stored(), [false, false], "a later one is there");
-    sealed.ok("rm banking-v3@checkpoint-2 --yes");
+    remove(2);
     assert_eq!(stored(), [true, true], "a training goes on from what is stored");
     sealed.ok("pull banking-v3@checkpoint-2 --to back");
 }
