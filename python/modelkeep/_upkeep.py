@@ -110,13 +110,17 @@ class Cost(Result):
 
 
 class UpkeepTask(Result):
-    """A task of upkeep, such as ``hf_cache``: whether it is due by the log, and what it does, or did."""
+    """A task of upkeep, such as ``hf_cache``: whether it is due by the log, and what it does, or did.
+
+    ``error`` says why it could not be done, and is None when it could; the other tasks are done all the same.
+    """
 
     __slots__ = ()
     _parts = {"steps": Step}
     id: str
     due: bool
     steps: list[Step]
+    error: str | None
 
 
 class MaintainResult(Write):
@@ -163,7 +167,7 @@ class GuardResult(Result):
     """What does not belong in git.
 
     ``scope`` is what was looked at, ``staged``, ``all`` or ``range``; ``checked`` how many files; ``repository_bytes``
-    the bytes that the history takes.
+    the bytes that the history takes; ``notes`` what should be known besides and stops no commit.
     """
 
     __slots__ = ()
@@ -173,6 +177,7 @@ class GuardResult(Result):
     scope: str
     checked: int
     repository_bytes: int
+    notes: list[str]
 
 
 class PastFinding(Finding):
@@ -199,6 +204,8 @@ class GuardHistory(Result):
         How many files the commits bring that were looked at.
     repository_bytes, saves_bytes : int
         Bytes that the history takes, and about as many would be saved.
+    oversized : bool
+        Whether the history takes more than a repository should.
     shallow : bool
         Whether the clone has only the newest commits.
     filter_repo, bfg : list of str
@@ -211,6 +218,7 @@ class GuardHistory(Result):
     findings: list[PastFinding]
     checked: int
     repository_bytes: int
+    oversized: bool
     saves_bytes: int
     shallow: bool
     filter_repo: list[str]
