@@ -194,7 +194,7 @@ pub fn request(method: &str, path: &str, host: &str, headers: &str, body: &str) 
     format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{length}{headers}\r\n{body}")
 }
 
-/// An answer, as far as it came.
+/// An answer, as far as it came; of one that broke off before its head the status is 0.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -207,7 +207,9 @@ impl Reply {
         let mut bytes = Vec::new();
         // A connection that breaks is part of an answer.
         let _ = stream.read_to_end(&mut bytes).await;
-        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer has a head");
+        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+            return Self { status: 0, headers: BTreeMap::new(), body: Vec::new() };
+        };
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let mut lines = head.split("\r\n");
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
