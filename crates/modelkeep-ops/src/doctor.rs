@@ -64,7 +64,7 @@ async fn facts(ctx: &Context) -> Result<Facts> {
     let (store, pins, lost_pins) = match kept(ctx).await {
         Ok((kept, pins, lost)) => (Seen::Seen(kept), pins, lost),
         Err(error) if error.kind() == Kind::Interrupted => return Err(error),
-        Err(_) if is_unset(ctx) => (Seen::Unset, 0, Vec::new()),
+        Err(_) if Address::is_unset(ctx) => (Seen::Unset, 0, Vec::new()),
         Err(error) => (Seen::Silent(error.full_message()), 0, Vec::new()),
     };
     Ok(Facts {
@@ -78,10 +78,6 @@ async fn facts(ctx: &Context) -> Result<Facts> {
         git: in_git(ctx)?,
         costs: cost::of(ctx, measured).await?.cost.items,
     })
-}
-
-fn is_unset(ctx: &Context) -> bool {
-    Address::resolve(ctx).is_err_and(|error| error.kind() == Kind::Auth)
 }
 
 /// What of the workspace belongs on the store and is not there: models, and what experiments left.

@@ -79,7 +79,7 @@ pub async fn maintain(ctx: &Context, request: &Request) -> Result<Report> {
     let store = match ctx.store().await {
         Ok(store) => Some(store),
         Err(error) if error.kind() == Kind::Interrupted => return Err(error),
-        Err(error) if is_unset(ctx) || ctx.options.offline => {
+        Err(error) if Address::is_unset(ctx) || ctx.options.offline => {
             notes.push(format!("only what concerns this machine: {}", error.full_message()));
             None
         }
@@ -145,10 +145,6 @@ pub async fn maintain(ctx: &Context, request: &Request) -> Result<Report> {
         project::after(ctx, store, view, &[]).await?;
     }
     Ok(report)
-}
-
-fn is_unset(ctx: &Context) -> bool {
-    Address::resolve(ctx).is_err_and(|error| error.kind() == Kind::Auth)
 }
 
 fn needs_store(task: Task) -> bool {

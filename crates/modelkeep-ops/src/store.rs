@@ -130,6 +130,11 @@ pub struct Opened {
 pub const DEFAULT_NAME: &str = "default";
 
 impl Address {
+    /// Whether nothing names a store.
+    pub fn is_unset(ctx: &Context) -> bool {
+        Self::resolve(ctx).is_err_and(|error| error.kind() == Kind::Auth)
+    }
+
     /// The store that the command line or the settings name.
     pub fn resolve(ctx: &Context) -> Result<Self> {
         if let Some(given) = &ctx.options.remote {
